@@ -1,0 +1,50 @@
+/** The daemon's settings after defaults, file and flags have been merged; what each means stands in docs/configuration.md. */
+export type Config = {
+  /** Kept across reboots: images, container records, exit records. */
+  readonly root: string;
+  /** Gone at reboot: sockets, namespaces, mounts. At most 32 bytes long (socket paths). */
+  readonly state: string;
+  /** Path of the CRI socket. */
+  readonly socket: string;
+  readonly streaming: StreamingConfig;
+  readonly stdio: StdioConfig;
+  readonly runtime: RuntimeConfig;
+  readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
+};
+
+export type StreamingConfig = {
+  readonly host: string;
+  readonly port: number;
+  /** How long a ticket lives, ms. */
+  readonly ticketTtlMs: number;
+  /** Unused tickets at one time. */
+  readonly maxTickets: number;
+  /** Sessions at one time, all containers together. */
+  readonly maxSessions: number;
+  /** Sessions at one time of one container. */
+  readonly maxSessionsPerContainer: number;
+};
+
+export type StdioConfig = {
+  /** Replay ring of a shim, bytes. */
+  readonly ringBytes: number;
+  /** Live buffer of an attached container, bytes. */
+  readonly liveBufferBytes: number;
+  /** How far a session may lag behind in the log, bytes. */
+  readonly maxLagBytes: number;
+  /** What a slow client of a container without a log leads to, and whether a slow client is ended at once. */
+  readonly slow: 'block' | 'end';
+  /** How long a client that takes nothing is waited for where it holds the container back, ms. */
+  readonly stallMs: number;
+  /** Report `NonZeroExitCode` on attach to stock clients. Confuses `kubectl run` and `kubectl debug`. */
+  readonly exitCodeStatus: boolean;
+};
+
+export type RuntimeConfig = {
+  /** Absolute path of lxc-start. */
+  readonly lxcStart: string;
+  /** Absolute path of the berth-shim binary. */
+  readonly shim: string;
+  /** Cgroup parent of pods that name none. */
+  readonly cgroupParent: string;
+};
