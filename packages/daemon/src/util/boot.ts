@@ -1,0 +1,20 @@
+/** What tells one process and one boot of the host from another: a pid alone is reused. */
+import { readFile } from 'node:fs/promises';
+
+/** The id of this boot, as the kernel gives it; changes with every reboot. */
+export async function readBootId(): Promise<string> {
+  return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
+}
+
+/** Field 22 of /proc/PID/stat, counted behind the command name, which may hold blanks and parentheses. */
+const START_TIME_FIELD_BEHIND_NAME = 19;
+
+/** Start time of a process in clock ticks since boot; undefined when it is gone. */
+export async function readStartTime(pid: number): Promise<string | undefined> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[START_TIME_FIELD_BEHIND_NAME];
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,76 @@
+/** The daemon's memory on disk: one directory per pod or container, small JSON files in it, each written atomically. */
+import { mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isId } from './ids.ts';
+
+/** `record`: what never changes, written before anything is made. `status`: what changes; absent until the making has succeeded. */
+export type RecordFile = 'record' | 'status';
+
+/** What containers and pods need of it; tests put a crashing one in its place. */
+export interface Records {
+  /** Ids that have a directory, whatever is in it. */
+  list(): Promise<readonly string[]>;
+  /** Makes the directory and its `record` file, durably. */
+  create(id: string, record: object): Promise<void>;
+  /** Undefined when the file is missing or is not JSON: after a power cut both happen. */
+  read(id: string, file: RecordFile): Promise<unknown>;
+  /** Replaces a file as a whole. Durable: survives a power cut, at the price of an fsync; else it survives only the daemon. */
+  write(id: string, file: RecordFile, value: object, durable: boolean): Promise<void>;
+  /** Removes the directory with everything in it. Idempotent. */
+  remove(id: string): Promise<void>;
+}
+
+/** Records below one directory. */
+export class FileRecords implements Records {
+  readonly #dir: string;
+  #temporary = 0;
+
+  constructor(dir: string) {
+    this.#dir = dir;
+  }
+
+  async list(): Promise<readonly string[]> {
+    await mkdir(this.#dir, { recursive: true, mode: 0o700 });
+    return (await readdir(this.#dir)).filter(isId);
+  }
+
+  async create(id: string, record: object): Promise<void> {
+    await mkdir(join(this.#dir, id), { recursive: true, mode: 0o700 });
+    await this.write(id, 'record', record, true);
+  }
+
+  async read(id: string, file: RecordFile): Promise<unknown> {
+    try {
+      const parsed: unknown = JSON.parse(await readFile(join(this.#dir, id, `${file}.json`), 'utf8'));
+      return parsed;
+    } catch {
+      return undefined;
+    }
+  }
+
+  async write(id: string, file: RecordFile, value: object, durable: boolean): Promise<void> {
+    const path = join(this.#dir, id, `${file}.json`);
+    await writeAtomic(path, `${path}.${++this.#temporary}.tmp`, `${JSON.stringify(value)}\n`, durable);
+  }
+
+  async remove(id: string): Promise<void> {
+    await rm(join(this.#dir, id), { recursive: true, force: true });
+  }
+}
+
+/** Writes beside, syncs if asked, renames over. The directory is not synced: what a power cut takes away is a half-made thing then. */
+async function writeAtomic(path: string, temporary: string, text: string, durable: boolean): Promise<void> {
+  try {
+    const file = await open(temporary, 'w', 0o600);
+    try {
+      await file.writeFile(text);
+      if (durable) await file.datasync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}

@@ -1,0 +1,26 @@
+/** Bounded waiting on things that cannot be cancelled themselves. */
+
+/**
+ * Waits for `promise` for at most `ms`. Gives true when it has settled (either way), false when the time was over first.
+ * Rejects with the signal's reason when that is aborted. The promise itself goes on; nothing is left behind.
+ */
+export async function settledWithin(promise: Promise<unknown>, ms: number, signal?: AbortSignal): Promise<boolean> {
+  signal?.throwIfAborted();
+  const { promise: outcome, resolve, reject } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(resolve, ms, false);
+  const aborted = (): void => reject(signal?.reason);
+  signal?.addEventListener('abort', aborted, { once: true });
+  const settled = (): void => resolve(true);
+  promise.then(settled, settled);
+  try {
+    return await outcome;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', aborted);
+  }
+}
+
+/** Resolves after `ms`, or rejects with the signal's reason when that is aborted before. */
+export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  await settledWithin(new Promise<never>(() => {}), ms, signal);
+}
