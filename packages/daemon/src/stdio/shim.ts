@@ -3,6 +3,8 @@ export interface Shim {
   readonly welcome: Welcome;
   /** Settles once: with the exit record, or rejects with `ShimLost` when the connection ends without one. */
   readonly exit: Promise<ExitRecord>;
+  /** The container's streams; only `stdio/` uses it. */
+  readonly io: ShimIo;
   /** Sends a signal to init, or to every process of the container. A process that is gone is not an error. */
   signal(signal: number, everything?: boolean): Promise<void>;
   reopenLog(): Promise<void>;
@@ -13,6 +15,53 @@ export interface Shim {
   /** Drops the connection; the container goes on. */
   close(): void;
 }
+
+/** The streams of a container as its shim offers them: one subscriber, one writer. Offsets are bytes since the container's start. */
+export interface ShimIo {
+  /** Who gets the events; one at a time. */
+  listen(listener: ShimListener | undefined): void;
+  /** Asks for output from an offset on; at most `window` bytes are sent beyond the last `ack`. Replaces an earlier subscription. */
+  subscribe(from: number, window: number): void;
+  unsubscribe(): void;
+  /** Everything below has been taken. */
+  ack(offset: number): void;
+  /** Writes to stdin; the caller keeps to the credit. */
+  stdin(chunk: Uint8Array): void;
+  closeStdin(): void;
+  resize(columns: number, rows: number): void;
+  /** Where the byte at an offset is to be found; `undefined` asks for the ring's bounds. Rejects with `ShimLost`. */
+  locate(offset: number | undefined): Promise<Location>;
+  /** Writes a partial line to the log now. */
+  flush(): Promise<void>;
+  stdinState(): Promise<{ readonly queued: number; readonly unread: number; readonly state: StdinState }>;
+  /** Credit that nobody has used yet. */
+  readonly stdinCredit: number;
+  readonly stdinOpen: boolean;
+  /** `leave` waits for this promise (bounded): somebody still needs `locate`. */
+  holdLeave(until: Promise<unknown>): void;
+}
+
+export type ShimListener = {
+  output(stream: 1 | 2, offset: number, data: Buffer): void;
+  gap(from: number, to: number): void;
+  credit(): void;
+  stdinClosed(): void;
+  logLoss(bytes: number): void;
+  exit(record: ExitRecord): void;
+  lost(error: ShimLost): void;
+};
+
+export type Location =
+  | {
+      readonly kind: 'log';
+      readonly first: number;
+      readonly end: number;
+      readonly inode: bigint;
+      readonly device: bigint;
+      readonly position: number;
+    }
+  | { readonly kind: 'ring'; readonly first: number; readonly end: number }
+  | { readonly kind: 'lost'; readonly first: number; readonly end: number };
 
 export type Welcome = {
   readonly shimPid: number;

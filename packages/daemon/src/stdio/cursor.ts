@@ -1,0 +1,231 @@
+/** One session's place in a container's output. It holds nobody back: what it does not take in time, it reads from the log later. */
+import type { Logger } from 'pino';
+import type { LiveBuffer } from './live-buffer.ts';
+import type { LogFiles } from './log-files.ts';
+import { LogDamaged, readLog } from './log-reader.ts';
+import type { ExitRecord, Location } from './shim.ts';
+
+/** Where a cursor's output goes. */
+export type CursorSink = {
+  /** Takes bytes of stream 1 (stdout) or 2 (stderr); false: no more until `Cursor.resume`. */
+  write(stream: 1 | 2, data: Buffer): boolean;
+  /** Called once, after the last `write`. */
+  ended(end: CursorEnd): void;
+};
+
+export type CursorEnd =
+  /** The container has ended and all its output has been written. */
+  | { readonly kind: 'exit'; readonly record: ExitRecord }
+  /** The cursor cannot go on; `reason` is one of docs/errors.md's session reasons. */
+  | { readonly kind: 'failed'; readonly reason: CursorFailure; readonly message: string };
+
+export type CursorFailure = 'SlowClient' | 'LagLimit' | 'OutputLost' | 'SupervisorLost';
+
+/** What a cursor needs of its hub. */
+export interface CursorHub {
+  readonly live: LiveBuffer;
+  readonly files: LogFiles | undefined;
+  readonly exit: ExitRecord | undefined;
+  readonly maxLagBytes: number;
+  readonly endWhenBehind: boolean;
+  readonly log: Logger;
+  locate(offset: number): Promise<Location>;
+  flush(): Promise<void>;
+  /** The cursor has moved on, or is gone. */
+  moved(cursor: Cursor): void;
+}
+
+/**
+ * States: `live` (fed as output comes), `blocked` (the sink asked to wait), `log` (reading what it missed), `done`.
+ *
+ *     live <-> blocked -> log -> live
+ *        \________|________/ -> done
+ */
+export class Cursor {
+  readonly #hub: CursorHub;
+  readonly #sink: CursorSink;
+  readonly #wanted: { readonly stdout: boolean; readonly stderr: boolean };
+  /** With `from=start`, what is lost at the very beginning is passed over: older than what is kept is not a loss of this session. */
+  readonly #fromStart: boolean;
+  #position: number;
+  #number = 0;
+  #written = false;
+  #blocked = false;
+  #reading = false;
+  #done = false;
+  #wake: (() => void) | undefined;
+  /** When the sink began to make us wait, ms; 0 while it does not. */
+  #blockedSince = 0;
+
+  constructor(
+    hub: CursorHub,
+    sink: CursorSink,
+    wanted: { stdout: boolean; stderr: boolean },
+    position: number,
+    fromStart: boolean,
+  ) {
+    this.#hub = hub;
+    this.#sink = sink;
+    this.#wanted = wanted;
+    this.#position = position;
+    this.#fromStart = fromStart;
+    this.#number = hub.live.find(position);
+  }
+
+  /** Offset of the next byte to be written. */
+  get position(): number {
+    return this.#position;
+  }
+
+  get done(): boolean {
+    return this.#done;
+  }
+
+  /** Since when the sink has taken nothing, ms; 0 when it does not make us wait. */
+  get blockedSince(): number {
+    return this.#blockedSince;
+  }
+
+  /** Everything that there is has been given to the sink, and the sink wants more. */
+  get caughtUp(): boolean {
+    return !this.#blocked && !this.#reading && this.#position >= this.#hub.live.head;
+  }
+
+  /** The sink has room again. */
+  resume(): void {
+    if (this.#done) return;
+    this.#blocked = false;
+    this.#blockedSince = 0;
+    const wake = this.#wake;
+    this.#wake = undefined;
+    if (wake !== undefined) wake();
+    else this.pump();
+  }
+
+  /** The session goes; nothing is written any more. */
+  close(): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#wake?.();
+    this.#hub.moved(this);
+  }
+
+  fail(reason: CursorFailure, message: string): void {
+    this.#end({ kind: 'failed', reason, message });
+  }
+
+  /** The live buffer has been emptied: numbers of chunks mean nothing any more. */
+  relocate(): void {
+    this.#number = this.#hub.live.find(this.#position);
+  }
+
+  /** Writes what is there until the sink has enough. Called by the hub whenever something has changed. */
+  pump(): void {
+    const { live } = this.#hub;
+    while (!this.#done) {
+      if (this.#blocked) return this.#checkLag();
+      if (this.#reading) return;
+      if (this.#position < live.tail || this.#endsInLog()) return void this.#readLog();
+      const chunk = live.chunk(this.#number);
+      const end = chunk === undefined ? 0 : chunk.offset + chunk.data.length;
+      if (chunk === undefined || end <= this.#position) {
+        if (live.chunk(this.#number + 1) === undefined) return this.#checkExit();
+        this.#number += 1;
+        continue;
+      }
+      const data = this.#position === chunk.offset ? chunk.data : chunk.data.subarray(this.#position - chunk.offset);
+      this.#position = end;
+      this.#write(chunk.stream, data);
+      this.#hub.moved(this);
+    }
+  }
+
+  #write(stream: 1 | 2, data: Buffer): void {
+    if (!(stream === 1 ? this.#wanted.stdout : this.#wanted.stderr)) return;
+    this.#written = true;
+    if (this.#sink.write(stream, data)) return;
+    this.#blocked = true;
+    this.#blockedSince = Date.now();
+  }
+
+  #checkLag(): void {
+    const { live, maxLagBytes, endWhenBehind } = this.#hub;
+    const lag = live.head - this.#position;
+    if (lag > maxLagBytes) {
+      this.fail('LagLimit', `the client is ${lag} bytes behind the container's output, more than is kept for it (${maxLagBytes})`);
+    } else if (endWhenBehind && this.#position < live.tail) {
+      this.fail('SlowClient', 'the client reads more slowly than the container writes');
+    }
+  }
+
+  /** The container has ended, and its last output has not come over the socket (the daemon was late): the log has it. */
+  #endsInLog(): boolean {
+    const { exit, live, files } = this.#hub;
+    return exit !== undefined && files !== undefined && this.#position >= live.head && this.#position < Number(exit.offset);
+  }
+
+  #checkExit(): void {
+    const { exit, live } = this.#hub;
+    if (exit === undefined || this.#position < live.head) return;
+    if (this.#position < Number(exit.offset)) this.fail('OutputLost', 'the last output of the container was not kept');
+    else this.#end({ kind: 'exit', record: exit });
+  }
+
+  #end(end: CursorEnd): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#wake?.();
+    this.#sink.ended(end);
+    this.#hub.moved(this);
+  }
+
+  async #readLog(): Promise<void> {
+    this.#reading = true;
+    try {
+      while (!this.#done && (this.#position < this.#hub.live.tail || this.#endsInLog())) await this.#readStretch();
+    } catch (error) {
+      this.#hub.log.warn({ err: error, position: this.#position }, 'a session cannot catch up');
+      const lost = !(error instanceof LogDamaged) && (error as Error).name === 'ShimLost';
+      this.fail(
+        lost ? 'SupervisorLost' : 'OutputLost',
+        `output that the client had not read yet is not available any more: ${(error as Error).message}`,
+      );
+    } finally {
+      this.#reading = false;
+    }
+    if (this.#done) return;
+    this.relocate();
+    this.pump();
+  }
+
+  /** Reads one stretch of log that has no hole. */
+  async #readStretch(): Promise<void> {
+    const hub = this.#hub;
+    const { files } = hub;
+    if (files === undefined) return this.#skip(hub.live.tail, 'the container has no log');
+    const where = await hub.locate(this.#position);
+    // A partial line that is in neither the log nor the live buffer: written to the log, it can be read there.
+    if (where.kind === 'ring') return hub.flush();
+    if (where.kind === 'lost') return this.#skip(where.end, 'the log has a hole');
+    const file = await files.file(where.inode, where.device);
+    for await (const piece of readLog(file, where.position, where.first, this.#position, where.end)) {
+      if (this.#done) return;
+      this.#position = piece.offset + piece.data.length;
+      this.#write(piece.stream, piece.data);
+      hub.moved(this);
+      if (this.#blocked) {
+        this.#checkLag();
+        await new Promise<void>((resolve) => {
+          if (this.#done) resolve();
+          else this.#wake = resolve;
+        });
+      }
+      if (this.#done || (this.#position >= hub.live.tail && !this.#endsInLog())) return;
+    }
+  }
+
+  #skip(to: number, why: string): void {
+    if (this.#fromStart && !this.#written) this.#position = to;
+    else this.fail('OutputLost', `output from offset ${this.#position} to ${to} is lost: ${why}`);
+  }
+}

@@ -1,0 +1,255 @@
+/** Everything that reads one container's output: subscribes to the shim while somebody is attached, feeds the cursors, keeps the log at hand. */
+import type { Logger } from 'pino';
+import { Cursor, type CursorHub, type CursorSink } from './cursor.ts';
+import { LiveBuffer } from './live-buffer.ts';
+import { LogFiles } from './log-files.ts';
+import { type ExitRecord, type Location, type ShimIo, ShimLost } from './shim.ts';
+
+/** Output on its way between shim and hub. With a log it only has to cover the event loop's jitter at full speed. */
+const LOGGED_WINDOW_BYTES = 4 * 1024 * 1024;
+/** Stretches of log remembered at the container's exit, when the shim can no longer be asked. The shim's own index is no longer. */
+const MAX_STRETCHES = 4096;
+/** How often clients that hold a container without a log back are looked at. */
+const STALL_CHECK_MS = 1000;
+
+export type HubOptions = {
+  /** Path of the container's log; absent: only the ring keeps output. */
+  readonly logPath: string | undefined;
+  readonly liveBufferBytes: number;
+  readonly maxLagBytes: number;
+  readonly slow: 'block' | 'end';
+  readonly stallMs: number;
+  readonly log: Logger;
+};
+
+/** A place in the output that is kept until a session takes it (a ticket's life). It holds nothing back. */
+export type Claim = { readonly offset: number };
+
+export class OutputHub implements CursorHub {
+  readonly maxLagBytes: number;
+  readonly endWhenBehind: boolean;
+  readonly log: Logger;
+  readonly #io: ShimIo;
+  readonly #options: HubOptions;
+  readonly #cursors = new Set<Cursor>();
+  readonly #claims = new Set<Claim>();
+  #live = new LiveBuffer(0);
+  #files: LogFiles | undefined;
+  #active: Promise<void> | undefined;
+  #acked = 0;
+  #exit: ExitRecord | undefined;
+  #lost: ShimLost | undefined;
+  /** After the exit: where the output is in the log. */
+  #stretches: Promise<readonly Location[]> | undefined;
+  #stallTimer: NodeJS.Timeout | undefined;
+
+  constructor(io: ShimIo, options: HubOptions) {
+    this.#io = io;
+    this.#options = options;
+    this.maxLagBytes = options.maxLagBytes;
+    this.endWhenBehind = options.slow === 'end';
+    this.log = options.log;
+  }
+
+  get live(): LiveBuffer {
+    return this.#live;
+  }
+
+  get files(): LogFiles | undefined {
+    return this.#files;
+  }
+
+  get exit(): ExitRecord | undefined {
+    return this.#exit;
+  }
+
+  /** Sessions that read now. */
+  get cursorCount(): number {
+    return this.#cursors.size;
+  }
+
+  /** Bytes that the live buffer holds, overhead included. */
+  get bufferedBytes(): number {
+    return this.#live.cost;
+  }
+
+  /**
+   * Keeps output from now on until `open` or `release`.
+   * @throws ShimLost when the container's shim is gone
+   */
+  async claim(): Promise<Claim> {
+    // Counted before the wait, so that a session that ends meanwhile does not let the hub go to sleep.
+    const placeholder = { offset: 0 };
+    this.#claims.add(placeholder);
+    try {
+      await this.#activate();
+      const claim = { offset: this.#live.head };
+      this.#claims.add(claim);
+      return claim;
+    } finally {
+      this.#claims.delete(placeholder);
+      this.#sleepIfIdle();
+    }
+  }
+
+  release(claim: Claim): void {
+    this.#claims.delete(claim);
+    this.#sleepIfIdle();
+  }
+
+  /** Turns a claim into a cursor. `from: 'start'` begins with the oldest output that is kept, without a hole to the live output. */
+  open(claim: Claim, from: 'now' | 'start', wanted: { stdout: boolean; stderr: boolean }, sink: CursorSink): Cursor {
+    let position = from === 'start' ? 0 : claim.offset;
+    // Without a log, a claim does not hold the container back; what the live buffer dropped meanwhile is gone, as for any late reader.
+    if (this.#files === undefined) position = Math.max(position, this.#live.tail);
+    const cursor = new Cursor(this, sink, wanted, position, from === 'start');
+    this.#cursors.add(cursor);
+    this.#claims.delete(claim);
+    this.#watchStalls();
+    // The sink's owner first gets the cursor, then output.
+    queueMicrotask(() => {
+      if (this.#lost !== undefined && this.#exit === undefined) cursor.fail('SupervisorLost', this.#lost.message);
+      else cursor.pump();
+    });
+    return cursor;
+  }
+
+  /** The log has been reopened: the new file is pinned, so that another rotation cannot take it from a lagging session. */
+  async logReopened(): Promise<void> {
+    if (this.#active !== undefined) await this.#files?.pin();
+  }
+
+  output(stream: 1 | 2, offset: number, data: Buffer): void {
+    const live = this.#live;
+    if (this.#active === undefined || offset + data.length <= live.head) return;
+    if (offset > live.head) this.gap(live.head, offset);
+    const fresh = offset < live.head ? data.subarray(live.head - offset) : data;
+    live.push(stream, live.head, fresh);
+    for (const cursor of this.#cursors) cursor.pump();
+    if (this.#files !== undefined || this.endWhenBehind) live.trimToCost(this.#options.liveBufferBytes);
+    else if (this.#cursors.size === 0) live.trimToCost(this.#options.liveBufferBytes);
+    this.#acknowledge();
+  }
+
+  /** The shim could not wait for us: `[from, to)` is in the log, if anywhere. */
+  gap(_from: number, to: number): void {
+    this.#live.reset(to);
+    for (const cursor of this.#cursors) {
+      cursor.relocate();
+      cursor.pump();
+    }
+    this.#acknowledge();
+  }
+
+  /** The container has ended; every cursor ends when it has written everything. */
+  ended(record: ExitRecord): void {
+    this.#exit = record;
+    if (this.#active !== undefined && this.#files !== undefined) {
+      const from =
+        this.#claims.size > 0 ? 0 : Math.min(...[...this.#cursors].map((cursor) => cursor.position), Number(record.offset));
+      this.#stretches = this.#remember(from, Number(record.offset));
+      this.#stretches.catch(() => undefined);
+      this.#io.holdLeave(this.#stretches);
+    }
+    for (const cursor of this.#cursors) cursor.pump();
+  }
+
+  /** The shim is gone without a word. Cursors still write what they have. */
+  supervisorLost(error: ShimLost): void {
+    this.#lost = error;
+    for (const cursor of this.#cursors) cursor.fail('SupervisorLost', error.message);
+  }
+
+  moved(cursor: Cursor): void {
+    if (cursor.done) {
+      this.#cursors.delete(cursor);
+      this.#sleepIfIdle();
+    }
+    if (this.#files === undefined) this.#acknowledge();
+  }
+
+  async locate(offset: number): Promise<Location> {
+    if (this.#stretches === undefined) return await this.#io.locate(offset);
+    for (const stretch of await this.#stretches) {
+      if (offset >= stretch.first && offset < stretch.end) return stretch;
+    }
+    throw new ShimLost(`nothing is known of offset ${offset} after the container's exit`);
+  }
+
+  async flush(): Promise<void> {
+    await this.#io.flush();
+  }
+
+  #activate(): Promise<void> {
+    this.#active ??= this.#subscribe().catch((error: unknown) => {
+      this.#active = undefined;
+      throw error;
+    });
+    return this.#active;
+  }
+
+  async #subscribe(): Promise<void> {
+    const { logPath } = this.#options;
+    const now = await this.#io.locate(undefined);
+    this.#live = new LiveBuffer(now.end);
+    this.#acked = now.end;
+    if (logPath !== undefined) {
+      this.#files = new LogFiles(logPath);
+      await this.#files.pin();
+    }
+    this.#io.subscribe(now.end, this.#files === undefined ? this.#options.liveBufferBytes : LOGGED_WINDOW_BYTES);
+  }
+
+  #sleepIfIdle(): void {
+    if (this.#cursors.size > 0 || this.#claims.size > 0 || this.#active === undefined) return;
+    this.#active = undefined;
+    if (this.#exit === undefined && this.#lost === undefined) this.#io.unsubscribe();
+    this.#live = new LiveBuffer(this.#live.head);
+    clearInterval(this.#stallTimer);
+    this.#stallTimer = undefined;
+    const files = this.#files;
+    this.#files = undefined;
+    files?.close().catch((error: unknown) => this.log.warn({ err: error }, 'closing a log file failed'));
+  }
+
+  /** With a log everything received is taken at once. Without one, the slowest cursor holds the container back. */
+  #acknowledge(): void {
+    const live = this.#live;
+    let taken = live.head;
+    if (this.#files === undefined && !this.endWhenBehind) {
+      for (const cursor of this.#cursors) taken = Math.min(taken, cursor.position);
+      if (this.#cursors.size > 0) live.trimToOffset(taken);
+    }
+    const window = this.#files === undefined ? this.#options.liveBufferBytes : LOGGED_WINDOW_BYTES;
+    if (taken - this.#acked < window / 4) return;
+    this.#acked = taken;
+    this.#io.ack(taken);
+  }
+
+  /** Where everything from an offset to the end is in the log; asked while the shim is still there. */
+  async #remember(from: number, end: number): Promise<readonly Location[]> {
+    const found: Location[] = [];
+    for (let at = from; at < end && found.length < MAX_STRETCHES; ) {
+      const where = await this.#io.locate(at);
+      if (where.kind === 'ring' || where.end <= at) break;
+      found.push(where);
+      at = where.end;
+    }
+    return found;
+  }
+
+  #watchStalls(): void {
+    if (this.#files !== undefined || this.endWhenBehind || this.#stallTimer !== undefined) return;
+    this.#stallTimer = setInterval(() => {
+      const now = Date.now();
+      for (const cursor of this.#cursors) {
+        const since = cursor.blockedSince;
+        if (since === 0 || now - since < this.#options.stallMs || cursor.position >= this.#live.head) continue;
+        cursor.fail(
+          'SlowClient',
+          `the container has no log, and the client has taken nothing for ${Math.round(this.#options.stallMs / 1000)} s`,
+        );
+      }
+    }, STALL_CHECK_MS).unref();
+  }
+}

@@ -1,0 +1,346 @@
+/** The daemon's end of a shim's socket: connects, says hello, matches replies, hands events to the listener. */
+import { connect, type Socket } from 'node:net';
+import * as frames from './shim-frames.ts';
+import {
+  type ExitRecord,
+  type Location,
+  type Shim,
+  type ShimIo,
+  type ShimListener,
+  ShimLost,
+  type StdinState,
+  type Welcome,
+} from './shim.ts';
+
+/** A shim answers HELLO at once; longer than this it is stuck or not a shim. Generous, for loaded machines. */
+const HELLO_TIMEOUT_MS = 10_000;
+/** How long `leave` waits for those who still need `locate`: a thousand round trips take well under a second. */
+const LEAVE_HOLD_MS = 5_000;
+
+const STDIN_STATES: readonly StdinState[] = ['none', 'open', 'closed'];
+const EXIT_KINDS: readonly ExitRecord['kind'][] = ['exited', 'signaled', 'unknown'];
+
+type Pending = { readonly resolve: (data: Buffer) => void; readonly reject: (error: Error) => void };
+
+/**
+ * Connects to a shim and proves to be its daemon.
+ * @param path the shim's socket
+ * @param secret 64 hex digits
+ * @throws ShimLost when nobody listens there, the secret is refused or the shim does not answer
+ */
+export async function connectShim(path: string, secret: string, signal?: AbortSignal): Promise<Shim> {
+  const socket = connect({ path });
+  const client = new ShimClient(socket);
+  const timer = setTimeout(() => socket.destroy(new ShimLost(`${path}: no answer`)), HELLO_TIMEOUT_MS);
+  const abort = (): void => void socket.destroy(new ShimLost('aborted'));
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    if (signal?.aborted) abort();
+    socket.write(frames.encodeHello(Buffer.from(secret, 'hex')));
+    await client.welcomed;
+    return client;
+  } catch (error) {
+    socket.destroy();
+    throw error instanceof ShimLost ? error : new ShimLost(`${path}: ${(error as Error).message}`, { cause: error });
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
+  }
+}
+
+class ShimClient implements Shim, ShimIo {
+  readonly welcomed: Promise<void>;
+  readonly exit: Promise<ExitRecord>;
+  readonly #socket: Socket;
+  readonly #parser: frames.FrameParser;
+  readonly #pending = new Map<number, Pending>();
+  readonly #holds = new Set<Promise<unknown>>();
+  readonly #welcome = Promise.withResolvers<void>();
+  readonly #exit = Promise.withResolvers<ExitRecord>();
+  #info: Welcome | undefined;
+  #listener: ShimListener | undefined;
+  #seq = 0;
+  #credit = 0;
+  #stdinOpen = false;
+  #lost: ShimLost | undefined;
+  #exited: ExitRecord | undefined;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    this.welcomed = this.#welcome.promise;
+    this.exit = this.#exit.promise;
+    // Both are looked at only by those who asked; a shim that is lost meanwhile must not end the daemon.
+    this.welcomed.catch(() => undefined);
+    this.exit.catch(() => undefined);
+    this.#parser = new frames.FrameParser({
+      output: (stream, offset, data) => this.#listener?.output(stream, offset, data),
+      control: (type, payload) => this.#control(type, payload),
+    });
+    socket.on('data', (chunk: Buffer) => {
+      try {
+        this.#parser.push(chunk);
+      } catch (error) {
+        socket.destroy(error as Error);
+      }
+    });
+    socket.on('error', (error) => this.#end(error));
+    socket.on('close', () => this.#end());
+  }
+
+  get io(): ShimIo {
+    return this;
+  }
+
+  get welcome(): Welcome {
+    if (this.#info === undefined) throw new ShimLost('not welcomed yet');
+    return this.#info;
+  }
+
+  get stdinCredit(): number {
+    return this.#credit;
+  }
+
+  get stdinOpen(): boolean {
+    return this.#stdinOpen;
+  }
+
+  listen(listener: ShimListener | undefined): void {
+    this.#listener = listener;
+    if (listener === undefined) return;
+    if (this.#exited !== undefined) listener.exit(this.#exited);
+    else if (this.#lost !== undefined) listener.lost(this.#lost);
+  }
+
+  subscribe(from: number, window: number): void {
+    this.#write(frames.encodeSubscribe(BigInt(from), window));
+  }
+
+  unsubscribe(): void {
+    this.#write(frames.encodeUnsubscribe());
+  }
+
+  ack(offset: number): void {
+    this.#write(frames.encodeAck(offset));
+  }
+
+  stdin(chunk: Uint8Array): void {
+    this.#credit -= chunk.length;
+    this.#socket.cork();
+    for (let at = 0; at < chunk.length; at += frames.MAX_DATA_BYTES) {
+      const piece = chunk.subarray(at, at + frames.MAX_DATA_BYTES);
+      this.#write(frames.encodeStdinHeader(piece.length));
+      this.#write(piece);
+    }
+    this.#socket.uncork();
+  }
+
+  closeStdin(): void {
+    this.#write(frames.encodeCloseStdin());
+  }
+
+  resize(columns: number, rows: number): void {
+    this.#write(frames.encodeResize(columns, rows));
+  }
+
+  async locate(offset: number | undefined): Promise<Location> {
+    const data = await this.#request((seq) => frames.encodeLocate(seq, offset === undefined ? frames.NEXT_OFFSET : BigInt(offset)));
+    if (data.length < 48) throw new ShimLost('short answer to LOCATE');
+    const first = frames.readOffset(data, 8);
+    const end = frames.readOffset(data, 16);
+    if (data[0] === 2) return { kind: 'ring', first, end };
+    if (data[0] === 3) return { kind: 'lost', first, end };
+    return {
+      kind: 'log',
+      first,
+      end,
+      inode: data.readBigUInt64LE(24),
+      device: data.readBigUInt64LE(32),
+      position: frames.readOffset(data, 40),
+    };
+  }
+
+  async stdinState(): Promise<{ queued: number; unread: number; state: StdinState }> {
+    const data = await this.#request(frames.encodeStdinState);
+    if (data.length < 9) throw new ShimLost('short answer to STDIN_STATE');
+    return { queued: data.readUInt32LE(0), unread: data.readUInt32LE(4), state: STDIN_STATES[data[8] ?? 0] ?? 'none' };
+  }
+
+  async signal(signal: number, everything = false): Promise<void> {
+    await this.#request((seq) => frames.encodeSignal(seq, signal, everything), ['ESRCH']);
+  }
+
+  async reopenLog(): Promise<void> {
+    await this.#request(frames.encodeReopenLog);
+  }
+
+  async flush(): Promise<void> {
+    await this.#request(frames.encodeFlush);
+  }
+
+  holdLeave(until: Promise<unknown>): void {
+    const hold = until.catch(() => undefined);
+    this.#holds.add(hold);
+    void hold.finally(() => this.#holds.delete(hold));
+  }
+
+  async leave(): Promise<void> {
+    if (this.#lost !== undefined) return;
+    if (this.#holds.size > 0) {
+      let timer: NodeJS.Timeout | undefined;
+      const limit = new Promise((resolve) => {
+        timer = setTimeout(resolve, LEAVE_HOLD_MS);
+      });
+      await Promise.race([Promise.all(this.#holds), limit]);
+      clearTimeout(timer);
+    }
+    await this.#request(frames.encodeLeave).catch(() => undefined);
+    this.#socket.destroy();
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  #write(bytes: Uint8Array): void {
+    if (this.#lost === undefined) this.#socket.write(bytes);
+  }
+
+  async #request(encode: (seq: number) => Buffer, tolerated: readonly string[] = []): Promise<Buffer> {
+    if (this.#lost !== undefined) throw this.#lost;
+    this.#seq = (this.#seq + 1) >>> 0;
+    const seq = this.#seq;
+    const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+    this.#pending.set(seq, { resolve, reject });
+    this.#write(encode(seq));
+    try {
+      return await promise;
+    } catch (error) {
+      if (error instanceof ShimRefused && tolerated.includes(error.code)) return Buffer.alloc(0);
+      throw error;
+    }
+  }
+
+  #control(type: number, payload: Buffer): void {
+    if (this.#info === undefined && type !== frames.Event.WELCOME) throw new frames.ShimProtocolError('no WELCOME');
+    switch (type) {
+      case frames.Event.WELCOME:
+        return this.#onWelcome(payload);
+      case frames.Event.GAP:
+        need(payload, 16);
+        return this.#listener?.gap(frames.readOffset(payload, 0), frames.readOffset(payload, 8));
+      case frames.Event.STDIN_CREDIT:
+        need(payload, 4);
+        this.#credit += payload.readUInt32LE(0);
+        return this.#listener?.credit();
+      case frames.Event.STDIN_CLOSED:
+        need(payload, 1);
+        this.#stdinOpen = false;
+        return this.#listener?.stdinClosed();
+      case frames.Event.LOG_LOSS:
+        need(payload, 20);
+        return this.#listener?.logLoss(frames.readOffset(payload, 0));
+      case frames.Event.EXIT:
+        return this.#onExit(payload);
+      case frames.Event.REPLY:
+        return this.#onReply(payload);
+      default:
+        throw new frames.ShimProtocolError(`unknown frame ${type}`);
+    }
+  }
+
+  #onWelcome(p: Buffer): void {
+    need(p, 60);
+    const version = p.readUInt32LE(0);
+    if (version !== frames.PROTOCOL_VERSION) throw new frames.ShimProtocolError(`shim speaks version ${version}`);
+    this.#info = {
+      shimPid: p.readUInt32LE(4),
+      initPid: p.readUInt32LE(8),
+      state: p[12] === 2 ? 'exited' : 'running',
+      tty: p[13] === 1,
+      stdin: STDIN_STATES[p[14] ?? 0] ?? 'none',
+      hasLog: p[15] === 1,
+      first: p.readBigUInt64LE(16),
+      next: p.readBigUInt64LE(24),
+      startedAtNs: p.readBigUInt64LE(32),
+      logBytesLost: p.readBigUInt64LE(40),
+      logLosses: p.readBigUInt64LE(48),
+      stdinCredit: p.readUInt32LE(56),
+    };
+    this.#credit = this.#info.stdinCredit;
+    this.#stdinOpen = this.#info.stdin === 'open';
+    this.#welcome.resolve();
+  }
+
+  #onExit(p: Buffer): void {
+    need(p, 32);
+    const record: ExitRecord = {
+      kind: EXIT_KINDS[p[0] ?? 2] ?? 'unknown',
+      code: p[1] ?? 255,
+      signal: p[2] ?? 0,
+      oom: p[3] === 1,
+      drained: p[4] === 1,
+      offset: p.readBigUInt64LE(8),
+      startedAtNs: p.readBigUInt64LE(16),
+      finishedAtNs: p.readBigUInt64LE(24),
+      reason: '',
+    };
+    this.#exited = record;
+    this.#stdinOpen = false;
+    // The listener first: it may have to hold the shim back before whoever waits for `exit` lets it leave.
+    this.#listener?.exit(record);
+    this.#exit.resolve(record);
+  }
+
+  #onReply(p: Buffer): void {
+    if (p.length < 8) throw new frames.ShimProtocolError('short REPLY');
+    const seq = p.readUInt32LE(0);
+    const errno = p.readUInt32LE(4);
+    const pending = this.#pending.get(seq);
+    this.#pending.delete(seq);
+    if (errno === 0) pending?.resolve(Buffer.from(p.subarray(8)));
+    else pending?.reject(new ShimRefused(errno));
+  }
+
+  #end(error?: Error): void {
+    if (this.#lost !== undefined) return;
+    const message =
+      error === undefined ? 'the connection to the shim has ended' : `the connection to the shim has failed: ${error.message}`;
+    this.#lost = error instanceof ShimLost ? error : new ShimLost(message, { cause: error });
+    for (const { reject } of this.#pending.values()) reject(this.#lost);
+    this.#pending.clear();
+    this.#welcome.reject(this.#lost);
+    if (this.#exited !== undefined) return;
+    this.#listener?.lost(this.#lost);
+    this.#exit.reject(this.#lost);
+  }
+}
+
+/** The shim could not do what was asked; `code` is the errno's name. */
+export class ShimRefused extends Error {
+  override readonly name = 'ShimRefused';
+  readonly code: string;
+
+  constructor(errno: number) {
+    const code = ERRNO_NAMES.get(errno) ?? `errno ${errno}`;
+    super(`the shim refused: ${code}`);
+    this.code = code;
+  }
+}
+
+/** The errors that a caller tells apart or an operator reads often (Linux numbers). */
+const ERRNO_NAMES = new Map([
+  [1, 'EPERM'],
+  [2, 'ENOENT'],
+  [3, 'ESRCH'],
+  [13, 'EACCES'],
+  [20, 'ENOTDIR'],
+  [22, 'EINVAL'],
+  [24, 'EMFILE'],
+  [28, 'ENOSPC'],
+  [30, 'EROFS'],
+  [40, 'ELOOP'],
+]);
+
+function need(payload: Buffer, bytes: number): void {
+  if (payload.length !== bytes) throw new frames.ShimProtocolError(`frame of ${payload.length} bytes instead of ${bytes}`);
+}

@@ -1,0 +1,125 @@
+/** Attach between RPC and connection: keeps output for a ticket, finds the container again when the client comes, runs the session. */
+import type { Logger } from 'pino';
+import type { StdioConfig } from '../config/config.ts';
+import { ContainerStdio } from '../stdio/container-stdio.ts';
+import type { Claim } from '../stdio/output-hub.ts';
+import type { Shim } from '../stdio/shim.ts';
+import type { SessionStatus, Transport } from '../transport/transport.ts';
+import { BerthError } from '../util/errors.ts';
+import { type AttachOptions, serveAttach } from './attach-session.ts';
+import type { AttachTicket, ConnectionInfo, StreamHandler } from './handler.ts';
+
+/** What attach needs to know of a container; `container/` supplies it. */
+export type AttachTarget = {
+  readonly id: string;
+  readonly tty: boolean;
+  readonly stdin: boolean;
+  readonly stdinOnce: boolean;
+  /** The running container's shim; absent when it does not run. */
+  readonly shim?: Shim;
+  /** Host path of its log. */
+  readonly logPath?: string;
+};
+
+/** Which streams the RPC asked for. */
+export type AttachRequest = { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean; readonly tty: boolean };
+
+type Kept = { readonly stdio: ContainerStdio; readonly claim: Claim; readonly target: AttachTarget };
+
+export class AttachService implements StreamHandler {
+  readonly #find: (id: string) => AttachTarget | undefined;
+  readonly #config: StdioConfig;
+  readonly #log: Logger;
+  readonly #stdios = new WeakMap<Shim, ContainerStdio>();
+  readonly #kept = new Map<symbol, Kept>();
+  readonly #closing = new AbortController();
+
+  constructor(find: (id: string) => AttachTarget | undefined, config: StdioConfig, log: Logger) {
+    this.#find = find;
+    this.#config = config;
+    this.#log = log;
+  }
+
+  /**
+   * Begins to keep a container's output for a session to come; what comes back is to be put into a ticket.
+   * @throws BerthError `unavailable` when the container's shim is gone
+   */
+  async prepare(target: AttachTarget, request: AttachRequest): Promise<AttachTicket> {
+    const { shim } = target;
+    if (shim === undefined)
+      throw new BerthError('failed-precondition', 'CONTAINER_NOT_RUNNING', `container ${target.id} is not running`);
+    const stdio = this.#stdio(shim, target);
+    const claim = await stdio.output.claim().catch((error: unknown) => {
+      throw new BerthError('unavailable', 'SHIM_LOST', `container ${target.id} cannot be attached: its supervisor is gone`, {
+        cause: error,
+      });
+    });
+    const key = Symbol(target.id);
+    this.#kept.set(key, { stdio, claim, target });
+    return { method: 'attach', containerId: target.id, ...request, claim: key };
+  }
+
+  /** The container's log has been reopened. */
+  async logReopened(shim: Shim): Promise<void> {
+    await this.#stdios.get(shim)?.output.logReopened();
+  }
+
+  /** Ends every session with a Failure status that says that the daemon stops. */
+  close(): void {
+    this.#closing.abort();
+  }
+
+  drop(ticket: AttachTicket): void {
+    const kept = this.#kept.get(ticket.claim);
+    this.#kept.delete(ticket.claim);
+    kept?.stdio.output.release(kept.claim);
+  }
+
+  async attach(ticket: AttachTicket, transport: Transport, info: ConnectionInfo): Promise<SessionStatus> {
+    const kept = this.#kept.get(ticket.claim);
+    this.#kept.delete(ticket.claim);
+    const log = this.#log.child({ container: ticket.containerId, remote: info.remoteAddress, protocol: transport.protocol });
+    if (kept === undefined || this.#find(ticket.containerId) === undefined) {
+      kept?.stdio.output.release(kept.claim);
+      return await refuse(transport, `container ${ticket.containerId} has been removed`);
+    }
+    const { tty, stdin, stdinOnce } = kept.target;
+    const options: AttachOptions = {
+      stdin: ticket.stdin,
+      stdout: ticket.stdout,
+      stderr: ticket.stderr && !tty,
+      from: info.from,
+      tty,
+      stdinOnce: stdin && stdinOnce,
+      exitCodeStatus: this.#config.exitCodeStatus,
+      signal: this.#closing.signal,
+    };
+    const began = performance.now();
+    log.debug({ stdin: ticket.stdin, stdout: ticket.stdout, stderr: ticket.stderr, tty }, 'attached');
+    const end = await serveAttach(kept.stdio, kept.claim, transport, options, log);
+    log.info({ cause: end.cause, status: end.status.status, ms: Math.round(performance.now() - began) }, 'attach session ended');
+    return end.status;
+  }
+
+  #stdio(shim: Shim, target: AttachTarget): ContainerStdio {
+    let stdio = this.#stdios.get(shim);
+    if (stdio === undefined) {
+      stdio = new ContainerStdio(shim, target.logPath, this.#config, this.#log.child({ container: target.id }));
+      this.#stdios.set(shim, stdio);
+    }
+    return stdio;
+  }
+}
+
+async function refuse(transport: Transport, message: string): Promise<SessionStatus> {
+  const status: SessionStatus = {
+    status: 'Failure',
+    reason: 'InternalError',
+    message: `Internal error occurred: error attaching to container: ${message}`,
+    code: 500,
+  };
+  const ignore = (): void => undefined;
+  transport.start({ stdin: ignore, stdinEof: ignore, resize: ignore, drain: ignore, closed: ignore });
+  await transport.finish(status);
+  return status;
+}
