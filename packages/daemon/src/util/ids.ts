@@ -25,7 +25,8 @@ export function findById<T>(items: ReadonlyMap<string, T>, idOrPrefix: string, w
   let found: T | undefined;
   for (const [id, item] of items) {
     if (!id.startsWith(idOrPrefix)) continue;
-    if (found !== undefined) throw new BerthError('invalid-argument', 'AMBIGUOUS_ID', `several ${what}s have an id that begins with "${idOrPrefix}"`);
+    if (found !== undefined)
+      throw new BerthError('invalid-argument', 'AMBIGUOUS_ID', `several ${what}s have an id that begins with "${idOrPrefix}"`);
     found = item;
   }
   return found;

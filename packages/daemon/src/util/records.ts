@@ -12,7 +12,7 @@ export interface Records {
   list(): Promise<readonly string[]>;
   /** Makes the directory and its `record` file, durably. */
   create(id: string, record: object): Promise<void>;
-  /** Undefined when the file is missing or is not JSON: after a power cut both happen. */
+  /** Undefined when the file is missing or is not JSON: after a power cut both happen. Any other failure rejects: nobody may clean up then. */
   read(id: string, file: RecordFile): Promise<unknown>;
   /** Replaces a file as a whole. Durable: survives a power cut, at the price of an fsync; else it survives only the daemon. */
   write(id: string, file: RecordFile, value: object, durable: boolean): Promise<void>;
@@ -43,8 +43,9 @@ export class FileRecords implements Records {
     try {
       const parsed: unknown = JSON.parse(await readFile(join(this.#dir, id, `${file}.json`), 'utf8'));
       return parsed;
-    } catch {
-      return undefined;
+    } catch (error) {
+      if (error instanceof SyntaxError || (error instanceof Error && 'code' in error && error.code === 'ENOENT')) return undefined;
+      throw error;
     }
   }
 

@@ -1,0 +1,74 @@
+/** The container room's door: everything that can be done with containers, one method per verb. */
+import type { ContainerConfig, LinuxContainerResources } from '@berth/cri-api';
+import type { Image } from '../image/image.ts';
+import type { PodSpec } from '../runtime/runtime.ts';
+import { BerthError } from '../util/errors.ts';
+import { type AttachTarget, attachTarget } from './attach-target.ts';
+import type { Container } from './container.ts';
+import { createContainer } from './create.ts';
+import type { ContainerDeps } from './deps.ts';
+import { type RecoverySources, recoverContainers } from './recovery.ts';
+import { removeContainer } from './remove.ts';
+import { startContainer } from './start.ts';
+import { stopContainer } from './stop.ts';
+import { ContainerStore } from './store.ts';
+import { updateContainerResources } from './update-resources.ts';
+
+export class Containers {
+  readonly store = new ContainerStore();
+  readonly #deps: ContainerDeps;
+
+  constructor(deps: ContainerDeps) {
+    this.#deps = deps;
+  }
+
+  /** Once, at the start. */
+  recover(sources: RecoverySources): Promise<void> {
+    return recoverContainers(this.#deps, this.store, sources);
+  }
+
+  create(pod: PodSpec, config: ContainerConfig, image: Image): Promise<Container> {
+    return createContainer(this.#deps, this.store, pod, config, image);
+  }
+
+  start(container: Container): Promise<void> {
+    return startContainer(this.#deps, container);
+  }
+
+  /** `graceMs` 0: SIGKILL at once. */
+  stop(container: Container, graceMs: number, signal?: AbortSignal): Promise<void> {
+    return stopContainer(this.#deps, container, graceMs, signal);
+  }
+
+  remove(container: Container, signal?: AbortSignal): Promise<void> {
+    return removeContainer(this.#deps, this.store, container, signal);
+  }
+
+  updateResources(container: Container, change: LinuxContainerResources): Promise<void> {
+    return updateContainerResources(this.#deps, container, change);
+  }
+
+  /** @throws BerthError `CONTAINER_NOT_RUNNING` */
+  async reopenLog(container: Container): Promise<void> {
+    const shim = container.shim();
+    if (container.status.state !== 'running' || shim === undefined) {
+      throw new BerthError(
+        'failed-precondition',
+        'CONTAINER_NOT_RUNNING',
+        `container ${container.id} is ${container.status.state}; only a running container's log can be reopened`,
+      );
+    }
+    await shim.reopenLog();
+  }
+
+  /** What a session may see of a container; undefined when there is none. Takes a full id. */
+  attachTarget(id: string): AttachTarget | undefined {
+    const container = this.store.find(id);
+    return container === undefined ? undefined : attachTarget(container);
+  }
+
+  /** Drops the connections to all shims; the containers go on. */
+  close(): void {
+    for (const container of this.store.list()) container.shim()?.close();
+  }
+}

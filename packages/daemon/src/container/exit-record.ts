@@ -1,0 +1,46 @@
+/** The exit record that a shim leaves on disk (shim/PROTOCOL.md): the truth about a container's end when nobody was there to hear it. */
+import { readFile } from 'node:fs/promises';
+import * as v from 'valibot';
+import { exitRecordPath } from '../runtime/runtime.ts';
+import type { ExitRecord } from '../stdio/shim.ts';
+import { nsSchema } from '../util/schemas.ts';
+
+const byte = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255));
+
+const schema = v.object({
+  kind: v.picklist(['exited', 'signaled', 'unknown']),
+  code: byte,
+  signal: byte,
+  oom: v.boolean(),
+  offset: nsSchema,
+  startedAt: nsSchema,
+  finishedAt: nsSchema,
+  drained: v.boolean(),
+  reason: v.string(),
+});
+
+/** Reads it; undefined when there is none (yet). A damaged one counts as none: the shim renames it into place as a whole. */
+export async function readExitRecord(root: string, id: string): Promise<ExitRecord | undefined> {
+  let text: string;
+  try {
+    text = await readFile(exitRecordPath(root, id), 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+  return parseExitRecord(text);
+}
+
+/** The record in a file's text, or undefined. */
+export function parseExitRecord(text: string): ExitRecord | undefined {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  const parsed = v.safeParse(schema, json);
+  if (!parsed.success) return undefined;
+  const { startedAt, finishedAt, ...rest } = parsed.output;
+  return { ...rest, startedAtNs: startedAt, finishedAtNs: finishedAt };
+}

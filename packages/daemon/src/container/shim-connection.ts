@@ -1,0 +1,165 @@
+/** Keeps the daemon connected to a container's shim and turns what comes of it into a status: running, exited, or lost. */
+import { shimSocketPath } from '../runtime/runtime.ts';
+import type { ExitRecord, Shim } from '../stdio/shim.ts';
+import { readStartTime } from '../util/boot.ts';
+import { sleep } from '../util/wait.ts';
+import type { Container } from './container.ts';
+import type { ContainerDeps } from './deps.ts';
+import { readExitRecord } from './exit-record.ts';
+import { ended, exitOf, lost, running, unknownExit } from './status.ts';
+
+/** Pause between two attempts: a shim under load needs milliseconds to listen. */
+const CONNECT_RETRY_MS = 25;
+/** One attempt: the shim answers a hello at once or it is stuck. */
+const HELLO_TIMEOUT_MS = 5_000;
+/** How long a shim that does not answer is given, when it is known to have been there. */
+export const RECONNECT_MS = 2_000;
+
+/**
+ * Connects to the shim, or finds the record of a container that has ended already. Tries for `patienceMs`.
+ * Gives undefined when there is neither.
+ */
+async function findShim(deps: ContainerDeps, container: Container, patienceMs: number): Promise<Shim | ExitRecord | undefined> {
+  const path = shimSocketPath(deps.state, container.id);
+  const until = Date.now() + patienceMs;
+  for (;;) {
+    try {
+      return await deps.connectShim(
+        path,
+        container.meta.spec.secret,
+        AbortSignal.any([deps.closing, AbortSignal.timeout(HELLO_TIMEOUT_MS)]),
+      );
+    } catch (error) {
+      deps.closing.throwIfAborted();
+      const record = await readExitRecord(deps.root, container.id);
+      if (record !== undefined) return record;
+      if (Date.now() >= until) {
+        deps.log.warn(
+          { container: container.id, reason: error instanceof Error ? error.message : String(error) },
+          'shim does not answer',
+        );
+        return undefined;
+      }
+    }
+    await sleep(CONNECT_RETRY_MS, deps.closing);
+  }
+}
+
+/**
+ * Connects to the shim of a container that is starting or running and keeps watching it. Resolves when the status says `running` or
+ * `exited`; false when there is neither shim nor record, the status is unchanged then. A call while another one tries joins that one.
+ */
+export function followShim(deps: ContainerDeps, container: Container, patienceMs: number): Promise<boolean> {
+  container.connecting ??= connect(deps, container, patienceMs).finally(() => {
+    container.connecting = undefined;
+  });
+  return container.connecting;
+}
+
+/** A shim whose init is not the process that was noted is not this container's: it is treated as gone. */
+async function connect(deps: ContainerDeps, container: Container, patienceMs: number): Promise<boolean> {
+  const found = await findShim(deps, container, patienceMs);
+  if (found === undefined) return false;
+  if (!('welcome' in found)) {
+    await recordEnd(deps, container, found);
+    return true;
+  }
+  const shim = found;
+  const { initPid: pid, startedAtNs, state } = shim.welcome;
+  const pidStartTime = state === 'running' ? await readStartTime(pid) : undefined;
+  const noted = container.status;
+  if (noted.pid !== undefined && (noted.pid !== pid || (pidStartTime ?? noted.pidStartTime) !== noted.pidStartTime)) {
+    deps.log.error({ container: container.id, pid, noted: noted.pid }, 'the shim speaks for another process than the one noted');
+    ignoreExit(shim);
+    shim.close();
+    return false;
+  }
+  container.setShim(shim);
+  container.released = watch(deps, container, shim);
+  await container.update(running({ pid, startedAtNs, ...(pidStartTime === undefined ? {} : { pidStartTime }) }), { keep: true });
+  return true;
+}
+
+function ignoreExit(shim: Shim): void {
+  shim.exit.catch(() => {});
+}
+
+/** Waits for the exit in the background. Every failure ends in a status or in the log. */
+async function watch(deps: ContainerDeps, container: Container, shim: Shim): Promise<void> {
+  try {
+    let record: ExitRecord;
+    try {
+      record = await shim.exit;
+    } catch {
+      return await shimLost(deps, container, shim);
+    }
+    await recordEnd(deps, container, record);
+    await release(deps, container, shim);
+  } catch (error) {
+    if (!deps.closing.aborted) deps.log.error({ container: container.id, err: error }, 'watching a container failed');
+  }
+}
+
+/** Lets the shim end, after whoever still needs it (Shim.leave waits for them, bounded). */
+async function release(deps: ContainerDeps, container: Container, shim: Shim): Promise<void> {
+  try {
+    await shim.leave();
+  } catch (error) {
+    deps.log.debug({ container: container.id, err: error }, 'the shim had gone before it was let go');
+  } finally {
+    shim.close();
+    if (container.shim() === shim) container.setShim(undefined);
+  }
+}
+
+async function recordEnd(deps: ContainerDeps, container: Container, record: ExitRecord): Promise<void> {
+  const exit = exitOf(record);
+  deps.log.info({ container: container.id, code: exit.code, reason: exit.reason, drained: record.drained }, 'container has ended');
+  await keepEnd(deps, container, ended(exit, record.startedAtNs === 0n ? undefined : record.startedAtNs), false);
+}
+
+/** Shows the end even when the disk is full: the shim's record is there, or the next start finds out again. */
+async function keepEnd(
+  deps: ContainerDeps,
+  container: Container,
+  change: ReturnType<typeof ended>,
+  durable: boolean,
+): Promise<void> {
+  try {
+    await container.update(change, { keep: true, durable });
+  } catch (error) {
+    deps.log.error({ container: container.id, err: error }, 'the end of a container could not be written down');
+  }
+}
+
+/** The connection has broken without an exit: the shim may have dropped a daemon that was late, or be dead. */
+async function shimLost(deps: ContainerDeps, container: Container, shim: Shim): Promise<void> {
+  if (deps.closing.aborted) return;
+  shim.close();
+  if (container.shim() === shim) container.setShim(undefined);
+  if (await followShim(deps, container, RECONNECT_MS)) return;
+  await recordLoss(
+    deps,
+    container,
+    'ShimLost',
+    'the supervisor of this container was killed; how the container ended is not known',
+  );
+}
+
+/**
+ * The shim is gone and has left no record: kills what is left of the container and says that nobody knows how it ended.
+ * When that fails the container is shown as unknown; StopContainer and RemoveContainer try again.
+ */
+export async function recordLoss(deps: ContainerDeps, container: Container, reason: string, message: string): Promise<void> {
+  try {
+    await deps.runtime.killLeftovers(container.meta.spec);
+  } catch (error) {
+    deps.log.error({ container: container.id, err: error }, 'processes of a container without a supervisor could not be killed');
+    await container.update(lost, { keep: true });
+    return;
+  }
+  const record = await readExitRecord(deps.root, container.id);
+  if (record !== undefined) return await recordEnd(deps, container, record);
+  deps.log.warn({ container: container.id, reason }, 'container has ended, nobody knows how');
+  await keepEnd(deps, container, ended(unknownExit(reason, message, deps.now())), true);
+}

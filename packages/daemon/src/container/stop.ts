@@ -1,0 +1,75 @@
+/** StopContainer: the stop signal, the grace period, then SIGKILL for every process. */
+import { BerthError } from '../util/errors.ts';
+import { settledWithin } from '../util/wait.ts';
+import type { Container } from './container.ts';
+import type { ContainerDeps } from './deps.ts';
+import { followShim, recordLoss } from './shim-connection.ts';
+import { mayRun } from './status.ts';
+
+const SIGKILL = 9;
+/** After SIGKILL the shim drains for 2 s at most and writes its record; the rest is for a machine under load. */
+const KILL_WAIT_MS = 15_000;
+/** A grace period beyond this is this: what setTimeout can count. */
+const MAX_GRACE_MS = 2 ** 31 - 1;
+
+/**
+ * Stops a container; returns when it has ended. Idempotent, and several calls may wait at once, each with its own grace period: a later
+ * call with a shorter one is not held up by an earlier one.
+ * @throws BerthError `CONTAINER_NOT_STOPPED` when processes survive SIGKILL; the signal's reason when that is aborted.
+ */
+export async function stopContainer(
+  deps: ContainerDeps,
+  container: Container,
+  graceMs: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  if (graceMs > 0) {
+    await deps.mutex.run(container.id, async () => await sendStopSignal(deps, container));
+    if (!mayRun(container.status.state)) return;
+    if (container.status.state === 'running' && (await settledWithin(container.stopped, Math.min(graceMs, MAX_GRACE_MS), signal)))
+      return;
+    deps.log.info({ container: container.id, graceMs }, 'grace period is over, killing');
+  }
+  await deps.mutex.run(container.id, async () => await killContainer(deps, container, signal));
+}
+
+async function sendStopSignal(deps: ContainerDeps, container: Container): Promise<void> {
+  const shim = container.shim();
+  if (container.status.state !== 'running' || container.stopSignalSent || shim === undefined) return;
+  container.stopSignalSent = true;
+  try {
+    await shim.signal(container.status.stopSignal);
+  } catch (error) {
+    deps.log.warn({ container: container.id, err: error }, 'the stop signal could not be sent');
+  }
+}
+
+/** Kills every process of a container and waits until it has ended. The caller holds the container's mutex. */
+export async function killContainer(deps: ContainerDeps, container: Container, signal?: AbortSignal): Promise<void> {
+  if (!mayRun(container.status.state)) return;
+  if (container.shim() === undefined) await followShim(deps, container, 0);
+  const shim = container.shim();
+  if (shim !== undefined) {
+    try {
+      await shim.signal(SIGKILL, true);
+    } catch (error) {
+      deps.log.warn({ container: container.id, err: error }, 'SIGKILL could not be sent through the shim');
+    }
+    if (await settledWithin(container.stopped, KILL_WAIT_MS, signal)) return;
+  }
+  if (mayRun(container.status.state)) {
+    await recordLoss(
+      deps,
+      container,
+      'ShimLost',
+      'the supervisor of this container did not answer; the container was killed without it',
+    );
+  }
+  if (mayRun(container.status.state)) {
+    throw new BerthError(
+      'deadline-exceeded',
+      'CONTAINER_NOT_STOPPED',
+      `container ${container.id} has processes that do not end on SIGKILL`,
+    );
+  }
+}
