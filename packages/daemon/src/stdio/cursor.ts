@@ -207,21 +207,28 @@ export class Cursor {
     // A partial line that is in neither the log nor the live buffer: written to the log, it can be read there.
     if (where.kind === 'ring') return hub.flush();
     if (where.kind === 'lost') return this.#skip(where.end, 'the log has a hole');
-    const file = await files.file(where.inode, where.device);
-    for await (const piece of readLog(file, where.position, where.first, this.#position, where.end)) {
-      if (this.#done) return;
-      this.#position = piece.offset + piece.data.length;
-      this.#write(piece.stream, piece.data);
-      hub.moved(this);
-      if (this.#blocked) {
-        this.#checkLag();
-        await new Promise<void>((resolve) => {
-          if (this.#done) resolve();
-          else this.#wake = resolve;
-        });
+    const file = await files.borrow(where.inode, where.device);
+    try {
+      for await (const piece of readLog(file.handle, where.position, where.first, this.#position, where.end)) {
+        if (this.#done) return;
+        this.#position = piece.offset + piece.data.length;
+        this.#write(piece.stream, piece.data);
+        hub.moved(this);
+        if (this.#blocked) await this.#room();
+        if (this.#done || (this.#position >= hub.live.tail && !this.#endsInLog())) return;
       }
-      if (this.#done || (this.#position >= hub.live.tail && !this.#endsInLog())) return;
+    } finally {
+      file.release();
     }
+  }
+
+  /** Resolves when the sink has room again or the cursor is done. */
+  async #room(): Promise<void> {
+    this.#checkLag();
+    if (this.#done) return;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
   }
 
   #skip(to: number, why: string): void {

@@ -89,7 +89,7 @@ export class LiveBuffer {
     this.#head = offset;
   }
 
-  /** Number of the chunk that holds a byte of the buffer; `nextNumber` for the head. */
+  /** Number of the chunk that holds a byte of the buffer. For the head the newest chunk's: it may still grow. */
   find(offset: number): number {
     let low = this.#shifted;
     let high = this.#chunks.length;
@@ -99,6 +99,7 @@ export class LiveBuffer {
       if (chunk !== undefined && chunk.offset + chunk.data.length > offset) high = middle;
       else low = middle + 1;
     }
+    if (low === this.#chunks.length && low > this.#shifted) low -= 1;
     return this.#base + low;
   }
 

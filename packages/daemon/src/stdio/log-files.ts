@@ -4,12 +4,12 @@ import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { LogDamaged } from './log-reader.ts';
 
-/** Rotated files held open at one time; what a session may lag behind bounds it first, this is the backstop. */
+/** Files held open at one time beside those that are being read; what a session may lag behind bounds it first, this is the backstop. */
 const MAX_OPEN_FILES = 16;
 /** Names looked at in a log directory when a rotated file is searched. */
 const MAX_NAMES = 4096;
 
-type OpenLog = { readonly inode: bigint; readonly device: bigint; readonly handle: FileHandle };
+type OpenLog = { readonly inode: bigint; readonly device: bigint; readonly handle: FileHandle; readers: number };
 
 export class LogFiles {
   readonly #path: string;
@@ -27,10 +27,27 @@ export class LogFiles {
   }
 
   /**
-   * The file with this inode: an open one, the current one or a rotated one beside it.
+   * Lends out the file with this inode: an open one, the current one or a rotated one beside it. It stays open until it is released.
    * @throws LogDamaged when there is none any more
    */
-  async file(inode: bigint, device: bigint): Promise<FileHandle> {
+  async borrow(inode: bigint, device: bigint): Promise<{ readonly handle: FileHandle; release(): void }> {
+    const found = await this.#search(inode, device);
+    if (found === undefined) throw new LogDamaged('the log file that holds this output is gone');
+    found.readers += 1;
+    const release = (): void => {
+      found.readers -= 1;
+      if (this.#closed && found.readers === 0) void found.handle.close();
+    };
+    return { handle: found.handle, release };
+  }
+
+  /** Closes all files, lent ones when they are given back. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all(this.#open.splice(0).map(async (entry) => (entry.readers === 0 ? await entry.handle.close() : undefined)));
+  }
+
+  async #search(inode: bigint, device: bigint): Promise<OpenLog | undefined> {
     const known = this.#find(inode, device);
     if (known !== undefined) return known;
     await this.pin();
@@ -42,24 +59,11 @@ export class LogFiles {
       if (found !== undefined) return found;
       await this.#openPath(join(folder, entry), { inode, device });
     }
-    const found = this.#find(inode, device);
-    if (found === undefined) throw new LogDamaged('the log file that holds this output is gone');
-    return found;
+    return this.#find(inode, device);
   }
 
-  /** Closes the files older than the newest: nobody reads them any more. */
-  async closeOld(): Promise<void> {
-    const old = this.#open.splice(0, Math.max(0, this.#open.length - 1));
-    await Promise.all(old.map(({ handle }) => handle.close()));
-  }
-
-  async close(): Promise<void> {
-    this.#closed = true;
-    await Promise.all(this.#open.splice(0).map(({ handle }) => handle.close()));
-  }
-
-  #find(inode: bigint, device: bigint): FileHandle | undefined {
-    return this.#open.find((entry) => entry.inode === inode && entry.device === device)?.handle;
+  #find(inode: bigint, device: bigint): OpenLog | undefined {
+    return this.#open.find((entry) => entry.inode === inode && entry.device === device);
   }
 
   /** O_NONBLOCK and O_NOFOLLOW: a FIFO or a link in place of the log must neither hang the daemon nor lead it elsewhere. */
@@ -73,7 +77,9 @@ export class LogFiles {
       await handle.close();
       return;
     }
-    this.#open.push({ inode: stat.ino, device: stat.dev, handle });
-    if (this.#open.length > MAX_OPEN_FILES) await this.#open.shift()?.handle.close();
+    this.#open.push({ inode: stat.ino, device: stat.dev, handle, readers: 0 });
+    if (this.#open.length <= MAX_OPEN_FILES) return;
+    const idle = this.#open.findIndex((entry) => entry.readers === 0);
+    await this.#open.splice(idle, 1)[0]?.handle.close();
   }
 }

@@ -218,12 +218,18 @@ export class OutputHub implements CursorHub {
     let taken = live.head;
     if (this.#files === undefined && !this.endWhenBehind) {
       for (const cursor of this.#cursors) taken = Math.min(taken, cursor.position);
-      if (this.#cursors.size > 0) live.trimToOffset(taken);
+      if (this.#cursors.size > 0) live.trimToOffset(Math.min(taken, this.#oldestClaim()));
     }
     const window = this.#files === undefined ? this.#options.liveBufferBytes : LOGGED_WINDOW_BYTES;
     if (taken - this.#acked < window / 4) return;
     this.#acked = taken;
     this.#io.ack(taken);
+  }
+
+  /** What a claim may still want of the live buffer; one that is older than the buffer's size is not kept for. */
+  #oldestClaim(): number {
+    const oldest = Math.min(...[...this.#claims].map((claim) => claim.offset));
+    return Math.max(oldest, this.#live.head - this.#options.liveBufferBytes);
   }
 
   /** Where everything from an offset to the end is in the log; asked while the shim is still there. */

@@ -1,0 +1,181 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pino } from 'pino';
+import type { Cursor, CursorEnd } from './cursor.ts';
+import { ModelShim } from './model-shim.ts';
+import { OutputHub } from './output-hub.ts';
+import type { ShimLost } from './shim.ts';
+
+const log = pino({ level: 'silent' });
+
+/** A small generator with a seed: a failure can be repeated. */
+function random(seed: number): (below: number) => number {
+  let state = seed >>> 0;
+  return (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 0x1_0000_0000) * below);
+  };
+}
+
+class Client {
+  readonly got: Buffer[] = [];
+  cursor: Cursor | undefined;
+  end: CursorEnd | undefined;
+  room = Number.POSITIVE_INFINITY;
+
+  write(_stream: 1 | 2, data: Buffer): boolean {
+    assert.equal(this.end, undefined, 'nothing comes after the end');
+    this.got.push(Buffer.from(data));
+    this.room -= data.length;
+    return this.room > 0;
+  }
+
+  ended(end: CursorEnd): void {
+    assert.equal(this.end, undefined, 'the end comes once');
+    this.end = end;
+  }
+
+  give(bytes: number): void {
+    const waited = this.room <= 0;
+    this.room = Math.max(this.room, 0) + bytes;
+    if (waited) this.cursor?.resume();
+  }
+}
+
+function bytesOf(shim: ModelShim, from: number, stdout: boolean, stderr: boolean): Buffer {
+  const parts: Buffer[] = [];
+  for (const { stream, offset, data } of shim.pieces) {
+    if (offset + data.length <= from || !(stream === 1 ? stdout : stderr)) continue;
+    parts.push(offset < from ? data.subarray(from - offset) : data);
+  }
+  return Buffer.concat(parts);
+}
+
+function content(next: (below: number) => number): Buffer {
+  const sizes = [1, 3, 80, 1000, 4096, 5000, 20_000, 65_536];
+  const data = Buffer.alloc(1 + next(sizes[next(sizes.length)] ?? 1));
+  for (let i = 0; i < data.length; i++) data[i] = next(40) === 0 ? 10 : next(256);
+  return data;
+}
+
+async function scenario(seed: number, withLog: boolean): Promise<void> {
+  const next = random(seed);
+  const folder = await mkdtemp(join(tmpdir(), 'berth-hub-'));
+  const logPath = withLog ? join(folder, '0.log') : undefined;
+  const shim = new ModelShim(logPath, 64 * 1024);
+  const liveBufferBytes = 128 * 1024;
+  const hub = new OutputHub(shim, { logPath, liveBufferBytes, maxLagBytes: 1 << 30, slow: 'block', stallMs: 60_000, log });
+  shim.listen({
+    output: (stream, offset, data) => hub.output(stream, offset, data),
+    gap: (from, to) => hub.gap(from, to),
+    credit: () => undefined,
+    stdinClosed: () => undefined,
+    logLoss: () => undefined,
+    exit: (record) => hub.ended(record),
+    lost: (error: ShimLost) => hub.supervisorLost(error),
+  });
+  const clients: { client: Client; from: number; stdout: boolean; stderr: boolean }[] = [];
+  try {
+    for (let step = 0; step < 300; step++) {
+      const what = next(20);
+      if (what < 10) {
+        const data = content(next);
+        if (withLog || data.length <= shim.room) shim.write(next(3) === 0 ? 2 : 1, data);
+      } else if (what === 10 && clients.length < 6) {
+        const claim = await hub.claim();
+        if (next(2) === 0) await sleep(0);
+        const fromStart = withLog && next(3) === 0;
+        const client = new Client();
+        if (next(2) === 0) client.room = next(50_000);
+        const stdout = next(4) !== 0;
+        const stderr = next(4) !== 0;
+        clients.push({ client, from: fromStart ? 0 : claim.offset, stdout, stderr });
+        client.cursor = hub.open(claim, fromStart ? 'start' : 'now', { stdout, stderr }, client);
+      } else if (what === 11 && withLog) {
+        shim.rotate();
+        await hub.logReopened();
+      } else if (what === 12 && withLog) {
+        shim.late = next(2) === 0;
+        shim.pump();
+      } else if (what < 17) {
+        clients[next(clients.length)]?.client.give(next(100_000));
+      } else {
+        await sleep(0);
+      }
+    }
+    shim.late = false;
+    shim.pump();
+    shim.exit();
+    const deadline = Date.now() + 60_000;
+    while (clients.some(({ client }) => client.end === undefined)) {
+      assert.ok(Date.now() < deadline, 'every cursor ends');
+      for (const { client } of clients) client.give(30_000);
+      await sleep(1);
+    }
+    for (const [index, { client, from, stdout, stderr }] of clients.entries()) {
+      const what = `seed ${seed} client ${index}`;
+      assert.equal(
+        client.end?.kind,
+        'exit',
+        `${what}: ${JSON.stringify(client.end, (_, v: unknown) => (typeof v === 'bigint' ? `${v}` : v))}`,
+      );
+      const wanted = bytesOf(shim, from, stdout, stderr);
+      const got = Buffer.concat(client.got);
+      const at = got.findIndex((byte, i) => byte !== wanted[i]);
+      assert.equal(got.length, wanted.length, `${what}: differs at ${at}`);
+      assert.ok(got.equals(wanted), what);
+    }
+    assert.equal(hub.cursorCount, 0);
+  } finally {
+    shim.close();
+    await rm(folder, { recursive: true });
+  }
+}
+
+test('every cursor gets every byte, whatever the others, the ring and rotations do (with a log)', async () => {
+  for (let seed = 1; seed <= 60; seed++) await scenario(seed, true);
+});
+
+test('every cursor gets every byte of a container without a log: the slowest holds it back', async () => {
+  for (let seed = 1; seed <= 40; seed++) await scenario(seed, false);
+});
+
+test('a client that lags behind further than allowed is told so', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'berth-hub-'));
+  const shim = new ModelShim(join(folder, '0.log'), 64 * 1024);
+  try {
+    const hub = new OutputHub(shim, {
+      logPath: join(folder, '0.log'),
+      liveBufferBytes: 64 * 1024,
+      maxLagBytes: 500_000,
+      slow: 'block',
+      stallMs: 1000,
+      log,
+    });
+    shim.listen({
+      output: (stream, offset, data) => hub.output(stream, offset, data),
+      gap: (from, to) => hub.gap(from, to),
+      credit: () => undefined,
+      stdinClosed: () => undefined,
+      logLoss: () => undefined,
+      exit: (record) => hub.ended(record),
+      lost: (error) => hub.supervisorLost(error),
+    });
+    const client = new Client();
+    client.room = 1;
+    client.cursor = hub.open(await hub.claim(), 'now', { stdout: true, stderr: true }, client);
+    for (let i = 0; i < 60; i++) {
+      shim.write(1, Buffer.alloc(10_000, 'x'));
+      await sleep(0);
+    }
+    assert.equal(client.end?.kind === 'failed' && client.end.reason, 'LagLimit');
+    assert.ok(hub.bufferedBytes < 200_000, 'what the hub holds stays bounded');
+  } finally {
+    shim.close();
+    await rm(folder, { recursive: true });
+  }
+});
