@@ -9,6 +9,7 @@ export type Config = {
   readonly streaming: StreamingConfig;
   readonly stdio: StdioConfig;
   readonly runtime: RuntimeConfig;
+  readonly image: ImageConfig;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
 };
 
@@ -47,4 +48,9 @@ export type RuntimeConfig = {
   readonly shim: string;
   /** Cgroup parent of pods that name none. */
   readonly cgroupParent: string;
+};
+
+export type ImageConfig = {
+  /** Archive that is imported at the start when its image is not there yet; empty: none. */
+  readonly defaultArchive: string;
 };

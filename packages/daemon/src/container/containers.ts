@@ -31,8 +31,9 @@ export class Containers {
     return createContainer(this.#deps, this.store, pod, config, image);
   }
 
-  start(container: Container): Promise<void> {
-    return startContainer(this.#deps, container);
+  /** `guard` throws when the container must not be started any more. */
+  start(container: Container, guard: () => void): Promise<void> {
+    return startContainer(this.#deps, container, guard);
   }
 
   /** `graceMs` 0: SIGKILL at once. */

@@ -9,11 +9,12 @@ import { ended, startError, starting } from './status.ts';
 const FIRST_CONNECT_MS = 5_000;
 
 /**
- * Starts a created container. A failed start is final: the container shows `StartError` and the error is thrown.
+ * Starts a created container, unless `guard` throws: asked under the container's mutex, behind a stop of its pod that came first. A failed start is final: the container shows `StartError` and the error is thrown.
  * @throws BerthError `CONTAINER_NOT_CREATED` when it has been started before.
  */
-export async function startContainer(deps: ContainerDeps, container: Container): Promise<void> {
+export async function startContainer(deps: ContainerDeps, container: Container, guard: () => void): Promise<void> {
   await deps.mutex.run(container.id, async () => {
+    guard();
     const { state, removing } = container.status;
     if (removing) throw new BerthError('failed-precondition', 'CONTAINER_REMOVING', `container ${container.id} is being removed`);
     if (state !== 'created') {

@@ -46,9 +46,8 @@ export class Pods {
 
   /** @throws BerthError `POD_NOT_READY` */
   async startContainer(container: Container): Promise<void> {
-    const pod = this.store.find(container.meta.spec.pod.id);
-    if (pod !== undefined) this.#demandReady(pod);
-    await this.#deps.containers.start(container);
+    const pod = this.store.get(container.meta.spec.pod.id);
+    await this.#deps.containers.start(container, () => this.#demandReady(pod));
   }
 
   #demandReady(pod: Pod): void {

@@ -1,5 +1,5 @@
 /** How every room writes its log lines; `createLog` is the one place that knows pino. Secrets and ticket URLs never come here. */
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 
 /** Fields first, one sentence second; narrow, so that tests can hand in their own. */
 export interface Log {
@@ -14,7 +14,7 @@ export interface Log {
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 /** The daemon's log: JSON lines on stderr (stdout carries only the ready line). Written synchronously: a line is out before a crash. */
-export function createLog(level: LogLevel): Log {
+export function createLog(level: LogLevel): Logger {
   return pino(
     { level, base: { pid: process.pid }, redact: { paths: ['secret', '*.secret', 'ticket', '*.ticket'], censor: '[hidden]' } },
     pino.destination({ dest: 2, sync: true }),

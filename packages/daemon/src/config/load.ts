@@ -1,0 +1,62 @@
+/** Merges defaults, file and flags into the daemon's settings; flags win over the file. */
+import { readFile } from 'node:fs/promises';
+import { parse, TomlError } from 'smol-toml';
+import * as v from 'valibot';
+import { BerthError } from '../util/errors.ts';
+import type { Config } from './config.ts';
+import type { Flags } from './flags.ts';
+import { type CheckedSettings, type Settings, settingsSchema, withDefaults } from './schema.ts';
+
+/**
+ * Reads the file that `--config` names, if any, and lets the flags win.
+ * @throws BerthError `CONFIG_INVALID`, naming file or flag and key
+ */
+export async function loadConfig(flags: Flags): Promise<Config> {
+  const fromFile = flags.config === undefined ? {} : await readSettings(flags.config);
+  const fromFlags = check(flagSettings(flags), 'the command line');
+  const streaming = { ...fromFile.streaming, ...fromFlags.streaming };
+  return withDefaults({ ...fromFile, ...fromFlags, streaming });
+}
+
+async function readSettings(path: string): Promise<CheckedSettings> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    throw invalid(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+  }
+  try {
+    return check(parse(text), path);
+  } catch (cause) {
+    if (cause instanceof TomlError)
+      throw invalid(`${path} is not TOML: line ${cause.line}, column ${cause.column}: ${firstLine(cause.message)}`, cause);
+    throw cause;
+  }
+}
+
+function flagSettings(flags: Flags): Settings {
+  const { root, state, socket, logLevel, streamingAddress, defaultImage } = flags;
+  return {
+    ...(root === undefined ? {} : { root }),
+    ...(state === undefined ? {} : { state }),
+    ...(socket === undefined ? {} : { socket }),
+    ...(logLevel === undefined ? {} : { log_level: logLevel as Settings['log_level'] & string }),
+    ...(streamingAddress === undefined ? {} : { streaming: { address: streamingAddress } }),
+    ...(defaultImage === undefined ? {} : { image: { default_archive: defaultImage } }),
+  };
+}
+
+/** Checks what a source says; unknown keys are refused by name. */
+function check(settings: unknown, source: string): CheckedSettings {
+  const parsed = v.safeParse(settingsSchema, settings);
+  if (parsed.success) return parsed.output;
+  const issue = parsed.issues[0];
+  const key = v.getDotPath(issue);
+  const what = issue.type === 'strict_object' ? 'is not a setting' : issue.message;
+  throw invalid(`${source}: ${key === null ? 'the settings' : `"${key}"`}: ${what}`);
+}
+
+const firstLine = (text: string): string => text.split('\n', 1)[0] ?? text;
+
+const invalid = (message: string, cause?: unknown): BerthError =>
+  new BerthError('invalid-argument', 'CONFIG_INVALID', message, { cause });

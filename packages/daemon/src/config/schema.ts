@@ -1,0 +1,102 @@
+/** The configuration file: its keys, their limits, and the defaults. Keys are snake_case, as TOML files have them; unknown ones are refused. */
+import { fileURLToPath } from 'node:url';
+import * as v from 'valibot';
+import type { Config } from './config.ts';
+
+const absolutePath = v.pipe(v.string(), v.startsWith('/', 'must be an absolute path'));
+const between = (least: number, most: number) => v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most));
+
+const HOUR_MS = 3_600_000;
+const MIB = 1024 * 1024;
+/** The largest delay that a timer can count. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** `host:port`; an IPv6 address stands in brackets. */
+export const addressSchema = v.pipe(
+  v.string(),
+  v.regex(/^(\[[0-9a-fA-F:.%a-z]+\]|[^:[\]]+):\d{1,5}$/, 'must be HOST:PORT, with an IPv6 address in brackets'),
+  v.transform((text) => {
+    const colon = text.lastIndexOf(':');
+    return { host: text.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(text.slice(colon + 1)) };
+  }),
+  v.check(({ port }) => port <= 65_535, 'the port must be at most 65535'),
+);
+
+const logLevelSchema = v.picklist(['debug', 'info', 'warn', 'error']);
+
+/** What a file or the flags may say; everything is optional. */
+export const settingsSchema = v.strictObject({
+  root: v.exactOptional(absolutePath),
+  state: v.exactOptional(absolutePath),
+  socket: v.exactOptional(absolutePath),
+  log_level: v.exactOptional(logLevelSchema),
+  streaming: v.exactOptional(
+    v.strictObject({
+      address: v.exactOptional(addressSchema),
+      ticket_ttl_ms: v.exactOptional(between(1_000, HOUR_MS)),
+      max_tickets: v.exactOptional(between(1, 1_000_000)),
+      max_sessions: v.exactOptional(between(1, 1_000_000)),
+      max_sessions_per_container: v.exactOptional(between(1, 1_000_000)),
+    }),
+  ),
+  stdio: v.exactOptional(
+    v.strictObject({
+      ring_bytes: v.exactOptional(between(65_536, 64 * MIB)),
+      live_buffer_bytes: v.exactOptional(between(256 * 1024, 1024 * MIB)),
+      max_lag_bytes: v.exactOptional(between(MIB, Number.MAX_SAFE_INTEGER)),
+      slow: v.exactOptional(v.picklist(['block', 'end'])),
+      stall_ms: v.exactOptional(between(100, MAX_TIMER_MS)),
+      exit_code_status: v.exactOptional(v.boolean()),
+    }),
+  ),
+  runtime: v.exactOptional(
+    v.strictObject({
+      lxc_start: v.exactOptional(absolutePath),
+      shim: v.exactOptional(absolutePath),
+      cgroup_parent: v.exactOptional(
+        v.pipe(v.string(), v.regex(/^[A-Za-z0-9._/-]+$/, 'must be a cgroup path of letters, digits and . _ - /')),
+      ),
+    }),
+  ),
+  image: v.exactOptional(v.strictObject({ default_archive: v.exactOptional(v.union([v.literal(''), absolutePath])) })),
+});
+
+export type Settings = v.InferInput<typeof settingsSchema>;
+export type CheckedSettings = v.InferOutput<typeof settingsSchema>;
+
+/** From a source tree or its dist: beside the packages. */
+const SHIM = fileURLToPath(new URL('../../../../shim/build/berth-shim', import.meta.url));
+
+/** Puts defaults where nothing has been said. */
+export function withDefaults(settings: CheckedSettings): Config {
+  const { streaming, stdio, runtime, image } = settings;
+  const state = settings.state ?? '/run/berth';
+  return {
+    root: settings.root ?? '/var/lib/berth',
+    state,
+    socket: settings.socket ?? `${state}/berth.sock`,
+    logLevel: settings.log_level ?? 'info',
+    streaming: {
+      host: streaming?.address?.host ?? '127.0.0.1',
+      port: streaming?.address?.port ?? 10_350,
+      ticketTtlMs: streaming?.ticket_ttl_ms ?? 60_000,
+      maxTickets: streaming?.max_tickets ?? 1_000,
+      maxSessions: streaming?.max_sessions ?? 4_096,
+      maxSessionsPerContainer: streaming?.max_sessions_per_container ?? 1_024,
+    },
+    stdio: {
+      ringBytes: stdio?.ring_bytes ?? 256 * 1024,
+      liveBufferBytes: stdio?.live_buffer_bytes ?? 4 * MIB,
+      maxLagBytes: stdio?.max_lag_bytes ?? 1024 * MIB,
+      slow: stdio?.slow ?? 'block',
+      stallMs: stdio?.stall_ms ?? 10_000,
+      exitCodeStatus: stdio?.exit_code_status ?? false,
+    },
+    runtime: {
+      lxcStart: runtime?.lxc_start ?? '/usr/bin/lxc-start',
+      shim: runtime?.shim ?? SHIM,
+      cgroupParent: runtime?.cgroup_parent ?? 'berth',
+    },
+    image: { defaultArchive: image?.default_archive ?? '' },
+  };
+}
