@@ -1,0 +1,116 @@
+/** ContainerStatus, ListContainers. */
+import { constants } from 'node:os';
+import { ContainerState, ContainerStatusSchema, type ContainerStatus, type RuntimeService, Signal } from '@berth/cri-api';
+import { create } from '@bufbuild/protobuf';
+import type { Container } from '../container/container.ts';
+import type { ContainerState as State } from '../container/status.ts';
+import { effectiveResources } from '../container/update-resources.ts';
+import { BerthError } from '../util/errors.ts';
+import type { Handlers } from './call.ts';
+import type { CriDeps } from './deps.ts';
+import { labelsMatch } from './labels.ts';
+
+export const containerStatuses = (deps: CriDeps): Pick<Handlers<typeof RuntimeService>, 'containerStatus' | 'listContainers'> => ({
+  containerStatus: async ({ containerId, verbose }) => {
+    if (containerId === '') throw new BerthError('invalid-argument', 'ID_MISSING', 'missing required container_id');
+    const container = deps.containers.store.get(containerId);
+    return { status: containerStatus(container), info: verbose ? { info: JSON.stringify(verboseInfo(container)) } : {} };
+  },
+
+  listContainers: async ({ filter }) => ({
+    containers: deps.containers.store
+      .list()
+      .filter(
+        (container) =>
+          (filter === undefined || filter.id === '' || container.id.startsWith(filter.id)) &&
+          (filter === undefined || filter.podSandboxId === '' || container.meta.spec.pod.id.startsWith(filter.podSandboxId)) &&
+          (filter?.state === undefined || STATES[container.status.state] === filter.state.state) &&
+          labelsMatch(container.meta.spec.config.labels, filter?.labelSelector),
+      )
+      .map((container) => ({
+        ...common(container),
+        podSandboxId: container.meta.spec.pod.id,
+      })),
+  }),
+});
+
+/** CRI has no word for starting: until init runs it is only created. */
+const STATES: Readonly<Record<State, ContainerState>> = {
+  creating: ContainerState.CONTAINER_CREATED,
+  created: ContainerState.CONTAINER_CREATED,
+  starting: ContainerState.CONTAINER_CREATED,
+  running: ContainerState.CONTAINER_RUNNING,
+  exited: ContainerState.CONTAINER_EXITED,
+  unknown: ContainerState.CONTAINER_UNKNOWN,
+};
+
+function common(container: Container) {
+  const { spec, createdAtNs } = container.meta;
+  const { metadata, image, labels, annotations } = spec.config;
+  return {
+    id: container.id,
+    ...(metadata === undefined ? {} : { metadata }),
+    ...(image === undefined ? {} : { image }),
+    imageRef: spec.image.id,
+    imageId: spec.image.id,
+    state: STATES[container.status.state],
+    createdAt: createdAtNs,
+    labels,
+    annotations,
+  };
+}
+
+/** The whole status, as CRI words it. */
+export function containerStatus(container: Container): ContainerStatus {
+  const { exit, startedAtNs, logPath, user, stopSignal } = container.status;
+  const resources = effectiveResources(container);
+  return create(ContainerStatusSchema, {
+    ...common(container),
+    startedAt: startedAtNs ?? 0n,
+    finishedAt: exit?.finishedAtNs ?? 0n,
+    exitCode: exit?.code ?? 0,
+    reason: exit?.reason ?? '',
+    message: exit?.message ?? '',
+    mounts: container.meta.spec.config.mounts,
+    logPath: logPath ?? '',
+    ...(resources === undefined ? {} : { resources: { linux: resources } }),
+    user: { linux: { uid: BigInt(user.uid), gid: BigInt(user.gid), supplementalGroups: user.groups.map(BigInt) } },
+    stopSignal: signalOf(stopSignal),
+  });
+}
+
+/** CRI numbers signals by its own list, with Linux' names. */
+function signalOf(number: number): Signal {
+  const names: Readonly<Record<string, unknown>> = Signal;
+  for (const [name, value] of Object.entries(constants.signals)) {
+    const signal = names[name];
+    if (value === number && typeof signal === 'number') return signal;
+  }
+  return number === REALTIME_MIN
+    ? Signal.SIGRTMIN
+    : number > REALTIME_MIN && number <= REALTIME_MIN + 15
+      ? Signal.SIGRTMIN + (number - REALTIME_MIN)
+      : Signal.RUNTIME_DEFAULT;
+}
+
+/** First real-time signal as the C library counts them. */
+const REALTIME_MIN = 34;
+
+function verboseInfo(container: Container): object {
+  const { meta, status } = container;
+  return {
+    sandboxID: meta.spec.pod.id,
+    runtimeType: meta.runtime,
+    name: meta.name,
+    state: status.state,
+    removing: status.removing,
+    ...(status.pid === undefined ? {} : { pid: status.pid }),
+    ...(status.exit === undefined ? {} : { exit: { ...status.exit, finishedAtNs: `${status.exit.finishedAtNs}` } }),
+    bootId: status.bootId,
+    tty: meta.spec.config.tty,
+    stdin: meta.spec.config.stdin,
+    stdinOnce: meta.spec.config.stdinOnce,
+    layers: meta.spec.image.layers,
+    shim: container.shim() === undefined ? 'not connected' : { pid: container.shim()?.welcome.shimPid },
+  };
+}

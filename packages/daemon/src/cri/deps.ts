@@ -1,0 +1,32 @@
+/** What the RPCs need from the rest of the daemon; `daemon.ts` and tests supply it. */
+import type { AttachTarget } from '../container/attach-target.ts';
+import type { Container } from '../container/container.ts';
+import type { Containers } from '../container/containers.ts';
+import type { ImageStore } from '../image/image.ts';
+import type { Runtime } from '../runtime/runtime.ts';
+import type { Pods } from '../sandbox/pods.ts';
+
+/** The streams that an Attach asks for, as far as the container has them. */
+export type AttachStreams = { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean; readonly tty: boolean };
+
+export type CriDeps = {
+  readonly runtime: Runtime;
+  readonly pods: Pods;
+  readonly containers: Containers;
+  readonly images: ImageStore;
+  readonly attach: AttachIssuer;
+  /** For verbose Status: settings without secrets. */
+  readonly settings: object;
+  readonly now: () => bigint;
+};
+
+/** Gives out attach URLs; the streaming room supplies it. */
+export interface AttachIssuer {
+  /**
+   * Keeps the container's output from now on for a session to come and gives its URL.
+   * @throws BerthError `resource-exhausted` when there are too many tickets or sessions
+   */
+  issue(target: AttachTarget, streams: AttachStreams): Promise<string>;
+  /** The container's log file has been reopened. */
+  logReopened(container: Container): Promise<void>;
+}

@@ -1,0 +1,33 @@
+/** The one place where Berth's errors become gRPC's. */
+import { Metadata, type StatusObject, status } from '@grpc/grpc-js';
+import { BerthError, type ErrorKind } from '../util/errors.ts';
+
+const STATUS_OF_KIND: Readonly<Record<ErrorKind, status>> = {
+  'invalid-argument': status.INVALID_ARGUMENT,
+  'not-found': status.NOT_FOUND,
+  'already-exists': status.ALREADY_EXISTS,
+  'failed-precondition': status.FAILED_PRECONDITION,
+  'resource-exhausted': status.RESOURCE_EXHAUSTED,
+  unimplemented: status.UNIMPLEMENTED,
+  'deadline-exceeded': status.DEADLINE_EXCEEDED,
+  unavailable: status.UNAVAILABLE,
+  internal: status.INTERNAL,
+};
+
+/** Trailer that carries the stable code: `CONTAINER_NOT_FOUND`. */
+export const ERROR_CODE_TRAILER = 'berth-error-code';
+
+/** gRPC status, message and trailer of whatever a handler has thrown. */
+export function toStatus(error: unknown): StatusObject {
+  const metadata = new Metadata();
+  if (error instanceof BerthError) {
+    metadata.set(ERROR_CODE_TRAILER, error.code);
+    return { code: STATUS_OF_KIND[error.kind], details: error.message, metadata };
+  }
+  metadata.set(ERROR_CODE_TRAILER, 'INTERNAL');
+  return { code: status.INTERNAL, details: `internal error: ${error instanceof Error ? error.message : String(error)}`, metadata };
+}
+
+/** What a method without a handler answers. */
+export const notBuilt = (wireName: string, method: string): BerthError =>
+  new BerthError('unimplemented', 'NOT_BUILT', `${wireName}/${method} is not built yet`);

@@ -1,0 +1,112 @@
+/** The composition root: opens the rooms in order, ties them together, closes them in reverse. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { Config } from './config/config.ts';
+import { lockRoot } from './config/lock.ts';
+import type { AttachTarget } from './container/attach-target.ts';
+import { Containers } from './container/containers.ts';
+import type { ConnectShim } from './container/deps.ts';
+import type { BoundService } from './cri/call.ts';
+import type { AttachIssuer } from './cri/deps.ts';
+import { serveCri } from './cri/server.ts';
+import { criServices } from './cri/services.ts';
+import type { ImageStore } from './image/image.ts';
+import type { Runtime } from './runtime/runtime.ts';
+import { Pods } from './sandbox/pods.ts';
+import { readBootId } from './util/boot.ts';
+import { nowNs } from './util/clock.ts';
+import { KeyedMutex } from './util/keyed-mutex.ts';
+import { FileRecords, type Records } from './util/records.ts';
+
+/** How long attach sessions may take to say goodbye at shutdown. */
+export type StreamingRoom = AttachIssuer & {
+  /** `http://127.0.0.1:10350` */
+  readonly baseUrl: string;
+  /** Ends every session, bounded. */
+  close(): Promise<void>;
+};
+
+/** What is different between the real daemon and its tests. */
+export type Rooms = {
+  /** Puts the host's folders and mounts in order; before anything else touches them. */
+  prepareHost(config: Config, log: Logger): Promise<void>;
+  /** Takes down what prepareHost made; only called when no pod is left. */
+  releaseHost(config: Config, log: Logger): Promise<void>;
+  openRuntime(config: Config, log: Logger): Promise<Runtime>;
+  openImages(config: Config, log: Logger): Promise<ImageStore>;
+  readonly connectShim: ConnectShim;
+  openStreaming(config: Config, find: (id: string) => AttachTarget | undefined, log: Logger): Promise<StreamingRoom>;
+  /** Services beside CRI on the same socket. */
+  extraServices(images: ImageStore): BoundService[];
+  /** Wraps the records; tests let them crash. */
+  records?(records: Records): Records;
+  /** Another boot than the kernel's; for tests. */
+  readonly bootId?: string;
+};
+
+export type Daemon = {
+  readonly socket: string;
+  /** Where attach URLs begin. */
+  readonly streamingUrl: string;
+  /** Stops serving; containers go on. Idempotent. */
+  close(): Promise<void>;
+};
+
+/**
+ * Starts the daemon; resolves when it serves.
+ * @throws BerthError what keeps it from serving; everything that was opened is closed again
+ */
+export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Promise<Daemon> {
+  await using stack = new AsyncDisposableStack();
+  await mkdir(config.root, { recursive: true, mode: 0o711 });
+  await mkdir(config.state, { recursive: true, mode: 0o711 });
+  stack.use(await lockRoot(config.root));
+
+  await rooms.prepareHost(config, log);
+  const runtime = await rooms.openRuntime(config, log);
+  const images = await rooms.openImages(config, log);
+
+  const closing = new AbortController();
+  const wrap = rooms.records ?? ((records) => records);
+  const shared = { runtime, log, bootId: rooms.bootId ?? (await readBootId()), now: nowNs, mutex: new KeyedMutex() };
+  const containers = new Containers({
+    ...shared,
+    root: config.root,
+    state: config.state,
+    connectShim: rooms.connectShim,
+    records: wrap(new FileRecords(join(config.root, 'containers'))),
+    closing: closing.signal,
+  });
+  const pods = new Pods({ ...shared, containers, records: wrap(new FileRecords(join(config.root, 'pods'))) });
+  stack.defer(async () => {
+    if (pods.store.size === 0 && containers.store.list().length === 0) await rooms.releaseHost(config, log);
+  });
+  stack.defer(() => {
+    closing.abort();
+    containers.close();
+  });
+  await pods.recover((id) => images.find(id));
+
+  const streaming = await rooms.openStreaming(config, (id) => containers.attachTarget(id), log);
+  stack.defer(() => streaming.close());
+
+  const services = criServices({ runtime, pods, containers, images, attach: streaming, settings: config, now: nowNs });
+  const server = await serveCri(config.socket, [...services, ...rooms.extraServices(images)], log);
+  stack.defer(() => server.close());
+
+  const open = stack.move();
+  log.info(
+    { socket: config.socket, streaming: streaming.baseUrl, pods: pods.store.size, containers: containers.store.list().length },
+    'serving',
+  );
+  let closed: Promise<void> | undefined;
+  return {
+    socket: config.socket,
+    streamingUrl: streaming.baseUrl,
+    close: () => {
+      closed ??= open.disposeAsync();
+      return closed;
+    },
+  };
+}

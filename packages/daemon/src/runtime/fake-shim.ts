@@ -1,0 +1,73 @@
+/** The daemon's view of a shim in tests: no socket, no process; the fake runtime plays the container. */
+import type { ExitRecord, Shim, ShimIo, Welcome } from '../stdio/shim.ts';
+
+/** What a fake shim does to its container. */
+export type FakeShimTarget = {
+  signal(signal: number, everything: boolean): void;
+  left(): void;
+};
+
+const unusable = (): never => {
+  throw new Error('the fake shim has no streams');
+};
+
+/** Streams are not part of it: `stdio/` has a model of its own. */
+const NO_IO: ShimIo = {
+  listen: () => {},
+  subscribe: unusable,
+  unsubscribe: () => {},
+  ack: unusable,
+  stdin: unusable,
+  closeStdin: unusable,
+  resize: unusable,
+  locate: unusable,
+  stdinState: unusable,
+  stdinCredit: 0,
+  stdinOpen: false,
+  holdLeave: () => {},
+};
+
+export class FakeShim implements Shim {
+  readonly welcome: Welcome;
+  readonly exit: Promise<ExitRecord>;
+  readonly io = NO_IO;
+  reopened = 0;
+  closed = false;
+  readonly #exit = Promise.withResolvers<ExitRecord>();
+  readonly #target: FakeShimTarget;
+
+  constructor(welcome: Welcome, target: FakeShimTarget) {
+    this.welcome = welcome;
+    this.#target = target;
+    this.exit = this.#exit.promise;
+    this.exit.catch(() => {});
+  }
+
+  async signal(signal: number, everything = false): Promise<void> {
+    this.#target.signal(signal, everything);
+  }
+
+  async reopenLog(): Promise<void> {
+    this.reopened++;
+  }
+
+  async flush(): Promise<void> {}
+
+  async leave(): Promise<void> {
+    this.#target.left();
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+
+  /** The container has ended. */
+  tellExit(record: ExitRecord): void {
+    this.#exit.resolve(record);
+  }
+
+  /** The connection has broken. */
+  lose(error: Error): void {
+    this.#exit.reject(error);
+  }
+}
