@@ -1,0 +1,103 @@
+/** Runs the suites under the project's Node and sums up; see scripts/test.mjs. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { root } from '../setup/paths.mjs';
+import { suites } from './suites.mjs';
+
+/** No test may take longer, ms: generous, so that a slow machine fails nothing, and finite, so that a hang is a failure. */
+const TEST_TIMEOUT = 600_000;
+
+const chosen = process.argv.slice(2);
+const scratch = mkdtempSync(join(tmpdir(), 'berth-test-'));
+process.on('exit', () => rmSync(scratch, { recursive: true, force: true }));
+
+const totals = { passed: 0, failed: 0, skipped: 0 };
+const times = [];
+for (const suite of select()) {
+  const start = performance.now();
+  console.log(`\n== ${suite.name} (${suite.files.length} files)`);
+  const counts = suite.name === 'shim' ? add(runMake(), runFiles(suite)) : runFiles(suite);
+  totals.passed += counts.passed;
+  totals.failed += counts.failed;
+  totals.skipped += counts.skipped;
+  times.push(
+    `${suite.name}: ${counts.passed} passed, ${counts.failed} failed in ${((performance.now() - start) / 1000).toFixed(1)} s`,
+  );
+}
+console.log(`\n${times.join('\n')}`);
+if (totals.passed + totals.failed === 0) {
+  console.log('no test ran');
+  totals.failed = 1;
+}
+console.log(`${totals.passed} passed, ${totals.failed} failed${totals.skipped === 0 ? '' : `, ${totals.skipped} skipped`}`);
+process.exitCode = totals.failed === 0 ? 0 : 1;
+
+/** Suites by name, or single files; all suites when nothing is chosen. */
+function select() {
+  const all = suites();
+  if (chosen.length === 0) return all.filter((suite) => suite.files.length > 0);
+  const unknown = chosen.filter(
+    (word) => !all.some((suite) => suite.name === word || suite.files.some((file) => file.includes(word))),
+  );
+  if (unknown.length > 0) {
+    console.error(
+      `no suite and no test file is called ${unknown.join(', ')}; suites: ${all.map((suite) => suite.name).join(', ')}`,
+    );
+    process.exit(2);
+  }
+  const files = (suite) =>
+    chosen.includes(suite.name) ? suite.files : suite.files.filter((file) => chosen.some((word) => file.includes(word)));
+  return all.map((suite) => ({ ...suite, files: files(suite) })).filter((suite) => suite.files.length > 0);
+}
+
+/** @param {import('./suites.mjs').Suite} suite */
+function runFiles({ name, files, jobs }) {
+  const report = join(scratch, `${name}.json`);
+  const reporters = [
+    '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    `--test-reporter=${join(root, 'scripts/test/count-reporter.mjs')}`,
+    `--test-reporter-destination=${report}`,
+  ];
+  const args = [
+    '--conditions=source',
+    '--test',
+    `--test-concurrency=${jobs}`,
+    `--test-timeout=${TEST_TIMEOUT}`,
+    ...reporters,
+    ...files,
+  ];
+  const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
+  const counts = lastCounts(report);
+  // A run that failed without a failed test (a file that cannot be loaded, a crash) must not look like a success.
+  if (status !== 0 && counts.failed === 0) counts.failed = 1;
+  return counts;
+}
+
+/** The shim's own tests in C; each line `ok ...` or `not ok ...` is one. */
+function runMake() {
+  const { status, stdout } = spawnSync('make', ['-s', '-C', 'shim', 'test'], {
+    cwd: root,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  process.stdout.write(stdout);
+  const passed = stdout.match(/^ok\b/gm)?.length ?? 0;
+  const failed = stdout.match(/^not ok\b/gm)?.length ?? 0;
+  return { passed: passed === 0 && status === 0 ? 1 : passed, failed: status !== 0 && failed === 0 ? 1 : failed, skipped: 0 };
+}
+
+function lastCounts(report) {
+  try {
+    return JSON.parse(readFileSync(report, 'utf8').trim().split('\n').at(-1) ?? '');
+  } catch {
+    return { passed: 0, failed: 0, skipped: 0 };
+  }
+}
+
+function add(left, right) {
+  return { passed: left.passed + right.passed, failed: left.failed + right.failed, skipped: left.skipped + right.skipped };
+}
