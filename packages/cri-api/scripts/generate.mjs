@@ -1,5 +1,6 @@
-// Turns the protobuf JSON descriptor of the CRI API into a .proto file and that into JavaScript with type declarations.
-// Run it with `npm run generate -w @berth/cri-api` after replacing proto/runtime-v1.json; the result is committed.
+// Turns the protobuf JSON descriptor of the CRI API into a .proto file, and every .proto file (Berth's own, berth-v1.proto, is written
+// by hand) into JavaScript with type declarations.
+// Run it with `npm run generate -w @berth/cri-api` after changing either; the result is committed.
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 
