@@ -96,14 +96,14 @@ async function listMembers(file: FileHandle, size: number): Promise<Members | un
 }
 
 async function requireTar(file: FileHandle, size: number): Promise<void> {
-  if (size === 0) throw new BerthError('invalid-argument', 'IMAGE_ARCHIVE_EMPTY', 'The archive is empty.');
+  if (size === 0) throw new BerthError('invalid-argument', 'IMAGE_ARCHIVE_EMPTY', 'the archive is empty');
   const head = Buffer.alloc(BLOCK);
   const { bytesRead } = await file.read(head, 0, BLOCK, 0);
   if (bytesRead === BLOCK && isHeader(head)) return;
   throw new BerthError(
     'invalid-argument',
     'IMAGE_ARCHIVE_UNSUPPORTED',
-    'The file is no tar archive: a root file system, an OCI archive or a docker archive is expected, plain or compressed with gzip or zstd.',
+    'the file is no tar archive: a root file system, an OCI archive or a docker archive is expected, plain or compressed with gzip or zstd',
   );
 }
 

@@ -41,7 +41,7 @@ export async function* bounded(source: AsyncIterable<Buffer>, max: number, what:
   let total = 0;
   for await (const chunk of source) {
     total += chunk.length;
-    if (total > max) throw new BerthError('resource-exhausted', 'IMAGE_TOO_LARGE', `The ${what} has more than ${max} bytes.`);
+    if (total > max) throw new BerthError('resource-exhausted', 'IMAGE_TOO_LARGE', `the ${what} has more than ${max} bytes`);
     yield chunk;
   }
 }
@@ -71,7 +71,7 @@ const notRead = (what: string): BerthError =>
   new BerthError(
     'invalid-argument',
     'IMAGE_ARCHIVE_UNSUPPORTED',
-    `The archive is compressed with ${what}; Berth reads plain, gzip and zstd.`,
+    `the archive is compressed with ${what}; Berth reads plain, gzip and zstd`,
   );
 
 function decompressor(head: Buffer): Transform | undefined {

@@ -48,5 +48,5 @@ export const severalImages = (names: readonly string[]): BerthError =>
   new BerthError(
     'invalid-argument',
     'IMAGE_ARCHIVE_SEVERAL',
-    `The archive has several images (${names.slice(0, 5).join(', ')}); save each in an archive of its own.`,
+    `the archive has several images (${names.slice(0, 5).join(', ')}); save each in an archive of its own`,
   );

@@ -13,7 +13,7 @@ const OUT_OF_SPACE = new Set<unknown>(['ENOSPC', 'EDQUOT']);
 /** Turns "disk full" into an error that says so; everything else stays what it is. */
 export function explained(error: unknown): unknown {
   if (!(error instanceof Error) || !('code' in error) || !OUT_OF_SPACE.has(error.code)) return error;
-  return new BerthError('resource-exhausted', 'IMAGE_NO_SPACE', 'There is no room left on the disk of the root directory.', {
+  return new BerthError('resource-exhausted', 'IMAGE_NO_SPACE', 'there is no room left on the disk of the root directory', {
     cause: error,
   });
 }

@@ -42,7 +42,7 @@ export function hexOf(digest: string): string {
   throw new BerthError(
     'invalid-argument',
     'IMAGE_ARCHIVE_UNSUPPORTED',
-    `"${digest.slice(0, 80)}" is no sha256 digest, the only kind that Berth reads.`,
+    `"${digest.slice(0, 80)}" is no sha256 digest, the only kind that Berth reads`,
   );
 }
 

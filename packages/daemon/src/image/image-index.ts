@@ -75,7 +75,7 @@ export async function readIndex(path: string): Promise<Index> {
     throw new BerthError(
       'internal',
       'IMAGE_INDEX_DAMAGED',
-      `${path} cannot be read; move the directory that it is in out of the way and import the images again.`,
+      `${path} cannot be read; move the directory that it is in out of the way and import the images again`,
       { cause },
     );
   }

@@ -60,7 +60,7 @@ class FileImageStore implements ImageStore {
     const missing = await this.#layers.open(index.layers);
     const whole = index.images.filter((image) => image.diffIds.every((diffId) => !missing.has(diffId)));
     for (const { id } of index.images.filter((image) => !whole.includes(image))) {
-      this.#log.error({ image: id }, 'An image is dropped: somebody has removed one of its layers.');
+      this.#log.error({ image: id }, 'an image is dropped: somebody has removed one of its layers');
     }
     this.#show(whole);
     await this.#collect();
@@ -82,7 +82,7 @@ class FileImageStore implements ImageStore {
       throw new BerthError(
         'invalid-argument',
         'IMAGE_NAME_INVALID',
-        `An image gets at most ${this.#limits.maxNames} names in one import.`,
+        `an image gets at most ${this.#limits.maxNames} names in one import`,
       );
     }
     const given = names.map(normaliseName);
@@ -108,7 +108,7 @@ class FileImageStore implements ImageStore {
         throw new BerthError(
           'failed-precondition',
           'IMAGE_IN_USE',
-          `The image ${reference} is used by a container; remove the container first.`,
+          `the image ${reference} is used by a container; remove the container first`,
         );
       }
       const others = this.#records().filter((other) => other !== record);
@@ -148,7 +148,7 @@ class FileImageStore implements ImageStore {
       throw new BerthError(
         'invalid-argument',
         'IMAGE_ID_AMBIGUOUS',
-        `Several images have ids that begin with "${idPrefix}"; give more digits.`,
+        `several images have ids that begin with "${idPrefix}"; give more digits`,
       );
     }
     return first === undefined ? undefined : { entry: first };
@@ -172,9 +172,9 @@ class FileImageStore implements ImageStore {
     if (archive.layers.length !== config.diffIds.length) {
       throw damaged(`it has ${archive.layers.length} layers and its config names ${config.diffIds.length}`);
     }
-    if (config.diffIds.length === 0) throw new BerthError('invalid-argument', 'IMAGE_ARCHIVE_EMPTY', 'The image has no layers.');
+    if (config.diffIds.length === 0) throw new BerthError('invalid-argument', 'IMAGE_ARCHIVE_EMPTY', 'the image has no layers');
     if (config.diffIds.length > this.#limits.maxLayers) {
-      throw new BerthError('resource-exhausted', 'IMAGE_TOO_LARGE', `The image has more than ${this.#limits.maxLayers} layers.`);
+      throw new BerthError('resource-exhausted', 'IMAGE_TOO_LARGE', `the image has more than ${this.#limits.maxLayers} layers`);
     }
     const names = given.length > 0 ? given : archive.names.slice(0, this.#limits.maxNames).map(normaliseName);
     const unpin = this.#layers.pin(config.diffIds);
@@ -206,7 +206,7 @@ class FileImageStore implements ImageStore {
         );
       const record = { ...added, names: [...names] };
       await this.#replace([...others, record]);
-      this.#log.info({ image: added.id, names: record.names, layers: added.diffIds.length }, 'An image was imported.');
+      this.#log.info({ image: added.id, names: record.names, layers: added.diffIds.length }, 'an image was imported');
       const entry = this.#images.get(added.id);
       if (entry === undefined) throw new Error('the imported image is not in the index');
       return entry.image;
@@ -244,7 +244,7 @@ class FileImageStore implements ImageStore {
       try {
         await this.#layers.collect((diffId) => needed.has(diffId));
       } catch (error) {
-        this.#log.warn({ error: String(error) }, 'Layers that are no longer needed could not be removed; the next start does it.');
+        this.#log.warn({ error: String(error) }, 'layers that are no longer needed could not be removed; the next start does it');
       }
     });
   }

@@ -28,10 +28,10 @@ const allowedXattr = (name: string): boolean =>
 export const shown = (path: string): string => JSON.stringify(Buffer.from(path, 'latin1').toString('utf8'));
 
 const hostile = (path: string, why: string): BerthError =>
-  new BerthError('invalid-argument', 'IMAGE_LAYER_REFUSED', `The layer is refused: its member ${shown(path)} ${why}.`);
+  new BerthError('invalid-argument', 'IMAGE_LAYER_REFUSED', `the layer is refused: its member ${shown(path)} ${why}`);
 
 const tooLarge = (what: string): BerthError =>
-  new BerthError('resource-exhausted', 'IMAGE_TOO_LARGE', `The layer has more than ${what}.`);
+  new BerthError('resource-exhausted', 'IMAGE_TOO_LARGE', `the layer has more than ${what}`);
 
 /** Components of a path below the archive's root; throws where it would leave it. */
 function components(path: string, ofEntry: string, role: string): string[] {

@@ -99,7 +99,7 @@ function noneFits(found: Found, host: Platform): BerthError {
   return new BerthError(
     'failed-precondition',
     'IMAGE_WRONG_PLATFORM',
-    `The image is for ${others.join(', ')}, and this machine runs ${host.os}/${host.architecture}.`,
+    `the image is for ${others.join(', ')}, and this machine runs ${host.os}/${host.architecture}`,
   );
 }
 

@@ -25,6 +25,6 @@ export function requirePlatform(image: Partial<Platform>, host: Platform): void 
   throw new BerthError(
     'failed-precondition',
     'IMAGE_WRONG_PLATFORM',
-    `The image is for ${os}/${architecture}, and this machine runs ${host.os}/${host.architecture}.`,
+    `the image is for ${os}/${architecture}, and this machine runs ${host.os}/${host.architecture}`,
   );
 }

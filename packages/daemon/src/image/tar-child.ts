@@ -33,9 +33,9 @@ function failure(stderr: string, how: string): BerthError {
   const lines = stderr.split('\n').filter((line) => line !== '' && !line.includes('Exiting with failure status'));
   const said = lines.slice(0, 3).join('; ') || how;
   if (/No space left on device|Disk quota exceeded/.test(stderr)) {
-    return new BerthError('resource-exhausted', 'IMAGE_NO_SPACE', `There is no room for the layer: ${said}.`);
+    return new BerthError('resource-exhausted', 'IMAGE_NO_SPACE', `there is no room for the layer: ${said}`);
   }
-  return new BerthError('invalid-argument', 'IMAGE_LAYER_DAMAGED', `The layer could not be unpacked: ${said}.`);
+  return new BerthError('invalid-argument', 'IMAGE_LAYER_DAMAGED', `the layer could not be unpacked: ${said}`);
 }
 
 /**
@@ -73,7 +73,7 @@ export async function untar(archive: AsyncIterable<Buffer>, directory: string, s
     throw new BerthError(
       'failed-precondition',
       'IMAGE_NO_XATTR',
-      'The file system of the root directory takes no trusted.overlay attributes.',
+      'the file system of the root directory takes no trusted.overlay attributes',
     );
   }
 }

@@ -29,7 +29,7 @@ export type RawHeader = Omit<TarEntry, 'type' | 'xattrs'> & { readonly flag: str
 export type PaxRecords = Map<string, string>;
 
 export const damaged = (why: string, options?: ErrorOptions): BerthError =>
-  new BerthError('invalid-argument', 'IMAGE_ARCHIVE_DAMAGED', `The archive is damaged: ${why}.`, options);
+  new BerthError('invalid-argument', 'IMAGE_ARCHIVE_DAMAGED', `the archive is damaged: ${why}`, options);
 
 const TYPES: Readonly<Record<string, TarType>> = {
   '0': 'file',

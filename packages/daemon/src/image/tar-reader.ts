@@ -100,7 +100,7 @@ type Extensions = { pax: PaxRecords; longPath?: string; longLink?: string };
 const isZero = (block: Buffer): boolean => block.every((byte) => byte === 0);
 
 const unsupported = (what: string): BerthError =>
-  new BerthError('invalid-argument', 'IMAGE_ARCHIVE_UNSUPPORTED', `The archive has ${what}, which Berth does not read.`);
+  new BerthError('invalid-argument', 'IMAGE_ARCHIVE_UNSUPPORTED', `the archive has ${what}, which Berth does not read`);
 
 async function payload(source: TarSource, size: number): Promise<Buffer> {
   if (size > MAX_EXTENDED_HEADER_BYTES) throw damaged(`an extended header is longer than ${MAX_EXTENDED_HEADER_BYTES} bytes`);

@@ -19,7 +19,7 @@ async function directory(root: Buffer, path: string): Promise<TarEntry | 'missin
   try {
     const at = await lstat(Buffer.concat([root, Buffer.from(`/${path}`, 'latin1')]), { bigint: true });
     if (at.isSymbolicLink())
-      throw new BerthError('invalid-argument', 'IMAGE_LAYER_REFUSED', `The layer hides something behind the link ${shown(path)}.`);
+      throw new BerthError('invalid-argument', 'IMAGE_LAYER_REFUSED', `the layer hides something behind the link ${shown(path)}`);
     if (!at.isDirectory()) return 'other';
     const [seconds, rest] = [at.mtimeNs / 1_000_000_000n, at.mtimeNs % 1_000_000_000n];
     return {
@@ -71,7 +71,7 @@ async function* marks(root: Buffer, whiteouts: Whiteouts): AsyncGenerator<TarEnt
         throw new BerthError(
           'invalid-argument',
           'IMAGE_LAYER_REFUSED',
-          `The layer hides something below the file ${shown(parent)}.`,
+          `the layer hides something below the file ${shown(parent)}`,
         );
       const entry = found === 'missing' ? { ...base, path: `./${parent}`, type: 'dir' as const, mode: 0o755, xattrs: NONE } : found;
       yield opaque.has(parent) ? { ...entry, xattrs: OPAQUE_XATTRS } : entry;
