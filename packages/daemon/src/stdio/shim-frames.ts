@@ -131,12 +131,12 @@ const MAX_CONTROL_BYTES = 256;
 const OUTPUT_OFFSET_BYTES = 8;
 
 /**
- * Incremental parser of what the shim sends. States: `head` (collecting a header, with OUTPUT's offset), `control` (collecting a small
- * payload), `data` (passing OUTPUT through without copying).
+ * Incremental parser of what the shim sends. States: `head` (collecting a header), `offset` (collecting OUTPUT's offset), `control`
+ * (collecting a small payload), `data` (passing OUTPUT through without copying).
  */
 export class FrameParser {
   readonly #sink: FrameSink;
-  #state: 'head' | 'control' | 'data' = 'head';
+  #state: 'head' | 'offset' | 'control' | 'data' = 'head';
   /** Header or control payload that came in pieces. */
   readonly #partial = Buffer.alloc(HEADER_BYTES + MAX_CONTROL_BYTES);
   #have = 0;
@@ -163,33 +163,28 @@ export class FrameParser {
         this.#sink.output(this.#stream, offset, piece);
         continue;
       }
-      const need = this.#need();
-      const take = Math.min(need - this.#have, chunk.length - at);
+      const take = Math.min(this.#need() - this.#have, chunk.length - at);
       chunk.copy(this.#partial, this.#have, at, at + take);
       this.#have += take;
       at += take;
-      if (this.#have < this.#need()) continue;
-      this.#complete();
+      if (this.#have === this.#need()) this.#complete();
     }
   }
 
-  /** How many bytes of header (and OUTPUT's offset, or the whole control payload) the current frame needs before it can be acted upon. */
+  /** How many collected bytes complete the current state. */
   #need(): number {
     if (this.#state === 'control') return HEADER_BYTES + this.#length;
-    if (this.#have >= HEADER_BYTES && this.#partial[4] === Event.OUTPUT) return HEADER_BYTES + OUTPUT_OFFSET_BYTES;
-    return HEADER_BYTES;
+    return this.#state === 'offset' ? HEADER_BYTES + OUTPUT_OFFSET_BYTES : HEADER_BYTES;
   }
 
   #complete(): void {
-    if (this.#state === 'head') {
-      if (this.#have === HEADER_BYTES) this.#header();
-      else this.#beginOutput();
-    }
-    if (this.#state === 'control' && this.#have === HEADER_BYTES + this.#length) {
-      this.#state = 'head';
-      this.#have = 0;
-      this.#sink.control(this.#type, this.#partial.subarray(HEADER_BYTES, HEADER_BYTES + this.#length));
-    }
+    if (this.#state === 'head') this.#header();
+    else if (this.#state === 'offset') return this.#beginOutput();
+    // Also right behind a header that announces no payload.
+    if (this.#state !== 'control' || this.#have !== this.#need()) return;
+    this.#state = 'head';
+    this.#have = 0;
+    this.#sink.control(this.#type, this.#partial.subarray(HEADER_BYTES, HEADER_BYTES + this.#length));
   }
 
   #header(): void {
@@ -202,6 +197,7 @@ export class FrameParser {
         throw new ShimProtocolError('bad length of OUTPUT');
       if (flags !== 1 && flags !== 2) throw new ShimProtocolError('OUTPUT without a stream');
       this.#stream = flags;
+      this.#state = 'offset';
       return;
     }
     if (flags !== 0) throw new ShimProtocolError('flags are not zero');
