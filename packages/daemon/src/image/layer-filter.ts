@@ -75,7 +75,11 @@ export class LayerPolicy {
     }
     const path = parts.join('/');
     if (path === '' && entry.type !== 'dir') throw hostile(entry.path, 'would replace the root directory');
-    this.#leaving.delete(path);
+    if (this.#leaving.has(path)) {
+      // tar makes such links last of all, in place of whatever has the inode of its stand-in by then.
+      if (entry.type !== 'symlink') throw hostile(entry.path, 'comes twice, first as a link');
+      this.#leaving.delete(path);
+    }
     let linkPath = entry.linkPath;
     if (entry.type === 'symlink') {
       if (linkPath === '' || linkPath.length > MAX_PATH_BYTES || linkPath.includes('\0'))
