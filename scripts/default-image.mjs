@@ -143,6 +143,6 @@ try {
   writeFileSync(`${out}.new`, bytes);
   renameSync(`${out}.new`, out);
 } catch (error) {
-  console.error(`the default image cannot be made: ${error instanceof Error ? error.message : error}`);
+  console.error(`the default image cannot be made: ${error instanceof Error ? error.message : String(error)}`);
   process.exit(1);
 }

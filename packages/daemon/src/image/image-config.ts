@@ -62,7 +62,7 @@ export function parseJson<S extends v.GenericSchema>(schema: S, bytes: Buffer, w
 
 export function parseImageConfig(bytes: Buffer): ImageConfig {
   const { os, architecture, config, rootfs } = parseJson(ConfigSchema, bytes, 'the image config');
-  const { User = '', Env = [], Entrypoint = [], Cmd = [], WorkingDir = '', StopSignal = '', Labels = {} } = config;
+  const { User, Env, Entrypoint, Cmd, WorkingDir, StopSignal, Labels } = config;
   return {
     os,
     architecture,

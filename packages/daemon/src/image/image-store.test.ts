@@ -75,6 +75,8 @@ describe('image store', () => {
       assert.equal(image.layers.length, 2);
       assert.equal(readFileSync(join(image.layers[0] ?? '', 'app'), 'utf8'), 'program');
     }
+    const bare = await add(dockerArchive({ layers: [base], config: null }));
+    assert.deepEqual(bare.run, { user: '', env: [], entrypoint: [], cmd: [], workingDir: '', stopSignal: '', labels: {} });
     const image = await add(dockerArchive(spec), 'mine');
     assert.ok(image.names.includes('docker.io/library/mine:latest'));
   });

@@ -54,8 +54,8 @@ const prefixes = (parts: readonly string[]): string[] => parts.slice(0, -1).map(
  */
 export class LayerPolicy {
   readonly whiteouts: Whiteouts = { removed: new Set(), opaque: new Set() };
-  /** Links of this layer that lead out of their own directory: nothing may be unpacked through them. */
-  readonly #leaving = new Set<string>();
+  /** Links of this layer that lead out of their own directory, with their targets: nothing may be unpacked through them. */
+  readonly #leaving = new Map<string, string>();
   readonly #limits: ImageLimits;
   #entries = 0;
 
@@ -63,7 +63,7 @@ export class LayerPolicy {
     this.#limits = limits;
   }
 
-  /** The member as it may be unpacked; undefined where it only says what to hide. */
+  /** The member as it may be unpacked; undefined where there is nothing to unpack: whiteouts, and links that are there already. */
   check(entry: TarEntry): TarEntry | undefined {
     if (++this.#entries > this.#limits.maxLayerEntries) throw tooLarge(`${this.#limits.maxLayerEntries} members`);
     const parts = components(entry.path, entry.path, 'path');
@@ -75,16 +75,17 @@ export class LayerPolicy {
     }
     const path = parts.join('/');
     if (path === '' && entry.type !== 'dir') throw hostile(entry.path, 'would replace the root directory');
-    if (this.#leaving.has(path)) {
-      // tar makes such links last of all, in place of whatever has the inode of its stand-in by then.
-      if (entry.type !== 'symlink') throw hostile(entry.path, 'comes twice, first as a link');
-      this.#leaving.delete(path);
+    const before = this.#leaving.get(path);
+    if (before !== undefined) {
+      // tar makes such links last of all, in place of whatever has the inode of their stand-in by then: they cannot be replaced.
+      if (entry.type === 'symlink' && entry.linkPath === before) return undefined;
+      throw hostile(entry.path, 'comes twice, first as a link out of its directory');
     }
     let linkPath = entry.linkPath;
     if (entry.type === 'symlink') {
       if (linkPath === '' || linkPath.length > MAX_PATH_BYTES || linkPath.includes('\0'))
         throw hostile(entry.path, 'has no usable link target');
-      if (leaves(linkPath)) this.#leaving.add(path);
+      if (leaves(linkPath)) this.#leaving.set(path, linkPath);
     }
     if (entry.type === 'link') {
       const target = components(linkPath, entry.path, 'link target');

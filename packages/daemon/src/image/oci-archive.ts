@@ -50,7 +50,7 @@ async function readBlob(members: Members, digest: string): Promise<Buffer> {
 }
 
 const fits = (descriptor: Descriptor, host: Platform): boolean =>
-  descriptor.platform == null ||
+  !descriptor.platform ||
   ((descriptor.platform.os || host.os) === host.os &&
     (descriptor.platform.architecture || host.architecture) === host.architecture);
 
@@ -113,7 +113,7 @@ export async function readOciArchive(members: Members, host: Platform): Promise<
   if (chosen === undefined) throw noneFits(found, host);
   const names = [...new Set([...found.names.values()].flat())];
   const isOneImage = candidates.every(
-    ({ platform, digest }) => digest === chosen.digest || (platform != null && platform.variant !== chosen.platform?.variant),
+    ({ platform, digest }) => digest === chosen.digest || (!!platform && platform.variant !== chosen.platform?.variant),
   );
   if (!isOneImage) throw severalImages(names);
 

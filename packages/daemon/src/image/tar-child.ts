@@ -66,7 +66,7 @@ export async function untar(archive: AsyncIterable<Buffer>, directory: string, s
     else child.kill('SIGKILL');
   }
   const how = await ended;
-  if (cause !== undefined) throw cause;
+  if (cause !== undefined) throw cause instanceof Error ? cause : new Error('unpacking was stopped', { cause });
   if (how !== undefined) throw failure(stderr, how);
   // tar only warns about attributes; without this one a layer would show what it means to hide.
   if (stderr.includes('trusted.overlay')) {

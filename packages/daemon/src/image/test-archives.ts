@@ -79,7 +79,7 @@ export type ImageSpec = {
   layers: Buffer[];
   /** How a layer is stored; as it is where there is none. */
   compress?: (layer: Buffer) => Buffer;
-  config?: object;
+  config?: object | null;
   os?: string;
   architecture?: string;
   names?: string[];
@@ -92,7 +92,7 @@ export const configOf = (spec: ImageSpec): Buffer =>
     JSON.stringify({
       os: spec.os ?? 'linux',
       architecture: spec.architecture ?? HOST,
-      config: spec.config ?? {},
+      config: spec.config === undefined ? {} : spec.config,
       rootfs: { type: 'layers', diff_ids: spec.layers.map((layer) => `sha256:${sha256(layer)}`) },
     }),
   );

@@ -36,7 +36,7 @@ describe('unpacking a layer', () => {
     base = mkdtempSync(join(tmpdir(), 'berth-layer-'));
   });
   afterEach(() => {
-    for (const mount of mounts.splice(0)) execFileSync('umount', [mount]);
+    for (const mount of mounts.splice(0)) execFileSync('/usr/bin/umount', [mount]);
     rmSync(base, { recursive: true, force: true });
   });
 
@@ -56,7 +56,7 @@ describe('unpacking a layer', () => {
     const paths: string[] = [];
     for (const layer of layers) paths.unshift((await unpack(layer)).path);
     const [upper, work, merged] = [newDir(), newDir(), newDir()];
-    execFileSync('mount', [
+    execFileSync('/usr/bin/mount', [
       '-t',
       'overlay',
       'overlay',
@@ -117,14 +117,14 @@ describe('unpacking a layer', () => {
       file('a/x', 'one'),
       file('a/x', 'two'),
       link('l', '/one'),
-      link('l', '/two'),
+      link('l', '/one'),
       link('f', 'x'),
       file('f'),
     ];
     const { path } = await unpack(tar(...members));
     assert.ok(lstatSync(join(path, 'a')).isDirectory());
     assert.equal(readFileSync(join(path, 'a/x'), 'utf8'), 'two');
-    assert.equal(readlinkSync(join(path, 'l')), '/two');
+    assert.equal(readlinkSync(join(path, 'l')), '/one');
     assert.equal(readFileSync(join(path, 'f'), 'utf8'), 'f');
   });
 
@@ -220,6 +220,7 @@ describe('unpacking a layer', () => {
         [link('l', join(outside, 'evil')), { path: 'h', flag: '1', link: 'l' }, file('h/x', 'evil')],
       ],
       ['a link, then a directory in its place', [link('l', outside), dir('l'), file('l/evil')]],
+      ['a link, then another', [link('l', outside), link('l', '/etc')]],
       ['a link, then a file in its place', [link('l', outside), file('l', 'x')]],
       ['whiteout of dot dot', [file('a/.wh...', '')]],
       ['whiteout of nothing', [file('a/.wh.', '')]],
