@@ -1,0 +1,179 @@
+/** Decides everything about a container at CreateContainer: checks every field, resolves users and paths in the mounted root. */
+import { constants, open } from 'node:fs/promises';
+import type { ContainerConfig } from '@berth/cri-api';
+import type { ContainerSpec } from '../runtime/runtime.ts';
+import { containerCapabilities, keepList } from './capabilities.ts';
+import { containerCgroups } from './cgroups.ts';
+import { planDevices } from './devices.ts';
+import type { LcrHost } from './lcr-host.ts';
+import { logLocation } from './log-location.ts';
+import { mountsAt, planVolumes } from './mounts.ts';
+import { containerNamespaces } from './namespaces.ts';
+import { type ContainerPaths, type PodPaths, podPaths } from './paths.ts';
+import type { ContainerPlan, PlannedMount } from './plan.ts';
+import { checkPod } from './pod-check.ts';
+import { planProtectedPaths } from './protected-paths.ts';
+import { processSpec } from './process-spec.ts';
+import { invalid, notBuilt } from './refuse.ts';
+import { ContainerTree } from './resolve.ts';
+import { cgroupSettings, type Limits, parseLimits } from './resources.ts';
+import { apparmorProfile, refuseSelinux, seccompPolicy } from './security-profiles.ts';
+import { stopSignal } from './signals.ts';
+import { type ContainerUser, resolveUser } from './users.ts';
+
+/** What can be decided before anything is mounted. */
+export type CheckedContainer = {
+  readonly limits: Limits;
+  readonly capabilities: bigint;
+  readonly privileged: boolean;
+  /** Text of the policy file; undefined: unconfined. */
+  readonly seccomp: string | undefined;
+};
+
+/** @throws BerthError naming the first field that is wrong, not honoured, or impossible on this host. */
+export const checkContainer = async (host: LcrHost, { config, pod, image }: ContainerSpec): Promise<CheckedContainer> => {
+  const { facts } = host;
+  const context = config.linux?.securityContext;
+  if (config.windows) throw invalid('windows', 'this is a Linux host');
+  if (config.CDIDevices.length > 0) throw notBuilt('CDI_devices');
+  const privileged = context?.privileged ?? false;
+  if (privileged && !pod.config.linux?.securityContext?.privileged)
+    throw invalid('linux.security_context.privileged', 'the pod is not privileged');
+  refuseSelinux(context?.selinuxOptions, facts);
+  const capabilities = containerCapabilities(context?.capabilities, privileged, facts.capabilities);
+  const limits = parseLimits(config.linux?.resources);
+  // Refuses limits that the host has no controller for, before anything is made.
+  cgroupSettings(limits, facts);
+  // Checks the command; the real one follows when the user's home is known.
+  processSpec(config, image.run, '', '/');
+  return { limits, capabilities, privileged, seccomp: await seccompPolicy(context, capabilities, facts) };
+};
+
+/** Puts the plan together. The root file system is mounted; `seccompFile` is where the policy has been written. */
+export const planContainer = async (
+  host: LcrHost,
+  spec: ContainerSpec,
+  paths: ContainerPaths,
+  { capabilities, privileged }: CheckedContainer,
+  seccompFile: string | undefined,
+): Promise<ContainerPlan> => {
+  const { config, pod, image } = spec;
+  const context = config.linux?.securityContext;
+  const checkedPod = checkPod(pod.config, pod.id, host.facts);
+  const shared = podPaths(host.config, pod.id);
+  const own = {
+    dev: !mountsAt(config.mounts, '/dev'),
+    sys: !mountsAt(config.mounts, '/sys'),
+    cgroup: !mountsAt(config.mounts, '/sys') && !mountsAt(config.mounts, '/sys/fs/cgroup'),
+  };
+  const tree = new ContainerTree(paths.rootfs);
+  await prepareTree(tree, own);
+  const user = await findUser(tree, config, image.run.user);
+  const standard = await standardMounts(config, tree, own.dev, checkedPod.namespaces.ipc, shared);
+  const devices = await planDevices(config.devices, tree);
+  const volumes = await planVolumes(config.mounts, tree, host.facts.selinux);
+  const hidden = privileged
+    ? { masked: [], readOnly: [] }
+    : await planProtectedPaths(context?.maskedPaths ?? [], context?.readonlyPaths ?? [], tree);
+  const { cwd } = processSpec(config, image.run, checkedPod.hostname, user.home);
+  // Other runtimes make a missing working directory. Where it cannot be made, the start says so.
+  await tree.resolve('working_dir', cwd, 'directory');
+  const apparmor = apparmorProfile(context, host.facts);
+  const { namespaces, pidTarget } = containerNamespaces(context?.namespaceOptions, checkedPod.namespaces, shared);
+  return {
+    version: 1,
+    user: { uid: user.uid, gid: user.gid, groups: user.groups },
+    home: user.home,
+    hostname: checkedPod.hostname,
+    cwd,
+    readOnlyRootfs: context?.readonlyRootfs ?? false,
+    privileged,
+    mounts: [...standard, ...devices.mounts, ...volumes.mounts],
+    recursiveReadOnly: volumes.recursiveReadOnly,
+    masked: hidden.masked,
+    readOnlyPaths: hidden.readOnly,
+    own,
+    namespaces,
+    ...(pidTarget === undefined ? {} : { pidTarget }),
+    ...(privileged ? {} : { keepCapabilities: keepList(capabilities) }),
+    noNewPrivileges: context?.noNewPrivs ?? false,
+    ...(seccompFile === undefined ? {} : { seccomp: seccompFile }),
+    ...(apparmor === undefined ? {} : { apparmor }),
+    ...(privileged ? {} : { devices: devices.rules }),
+    cgroups: containerCgroups(
+      pod.config.linux?.cgroupParent || host.config.runtime.cgroupParent,
+      host.config.runtime.cgroupParent,
+      pod.id,
+      spec.id,
+    ),
+    stopSignal: stopSignal(config.stopSignal, image.run.stopSignal),
+    ...logLocation(pod.config.logDirectory, config.logPath),
+  };
+};
+
+/** The mount points that LXC needs, and where the tree is not the image's. */
+const prepareTree = async (tree: ContainerTree, own: ContainerPlan['own']): Promise<void> => {
+  for (const path of ['/proc', '/sys', '/dev']) {
+    const { path: real } = await tree.resolve('image', path, 'directory');
+    if (real !== path) throw invalid('image', `${path} is a link to ${real}`);
+  }
+  for (const target of ['/proc', ...(own.sys ? ['/sys'] : []), ...(own.dev ? ['/dev'] : [])])
+    tree.mount({ target, host: undefined });
+};
+
+const standardMounts = async (
+  config: ContainerConfig,
+  tree: ContainerTree,
+  ownDev: boolean,
+  ipc: 'pod' | 'node',
+  pod: PodPaths,
+): Promise<readonly PlannedMount[]> => {
+  const mounts: PlannedMount[] = [];
+  if (ownDev) {
+    const source = ipc === 'pod' ? pod.shm : '/dev/shm';
+    mounts.push({ source, target: '/dev/shm', type: 'none', options: ['bind', 'nosuid', 'nodev', 'noexec', 'create=dir'] });
+    mounts.push({ source: 'mqueue', target: '/dev/mqueue', type: 'mqueue', options: ['nosuid', 'nodev', 'noexec', 'create=dir'] });
+    tree.mount({ target: '/dev/shm', host: source });
+  }
+  for (const [path, source] of [
+    ['/etc/hosts', pod.hosts],
+    ['/etc/hostname', pod.hostname],
+    ['/etc/resolv.conf', pod.resolvConf],
+  ] as const) {
+    if (mountsAt(config.mounts, path)) continue;
+    const target = await tree.resolve('image', path, 'file');
+    if (target.stats?.isDirectory()) throw invalid('image', `${path} is a directory`);
+    if (target.host === undefined) throw invalid('image', `${path} leads to ${target.path}`);
+    mounts.push({ source, target: target.path, type: 'none', options: ['bind', 'rprivate'] });
+    tree.mount({ target: target.path, host: source });
+  }
+  return mounts;
+};
+
+/** passwd and group files have thousands of lines at most; a huge one must not fill the daemon's memory. */
+const MAX_USER_FILE_BYTES = 8 * 1024 * 1024;
+
+const readInside = async (tree: ContainerTree, path: string): Promise<string> => {
+  const { host, stats } = await tree.resolve('image', path);
+  if (host === undefined || !stats?.isFile()) return '';
+  if (stats.size > MAX_USER_FILE_BYTES) throw invalid('image', `${path} is larger than ${MAX_USER_FILE_BYTES} bytes`);
+  await using file = await open(host, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  return await file.readFile('utf8');
+};
+
+const findUser = async (tree: ContainerTree, config: ContainerConfig, imageUser: string): Promise<ContainerUser> => {
+  const context = config.linux?.securityContext;
+  const [passwd, group] = await Promise.all([readInside(tree, '/etc/passwd'), readInside(tree, '/etc/group')]);
+  return resolveUser(
+    {
+      ...(context?.runAsUser ? { runAsUser: context.runAsUser.value } : {}),
+      ...(context?.runAsGroup ? { runAsGroup: context.runAsGroup.value } : {}),
+      runAsUsername: context?.runAsUsername ?? '',
+      supplementalGroups: context?.supplementalGroups ?? [],
+      policy: context?.supplementalGroupsPolicy ?? 0,
+      imageUser,
+    },
+    passwd,
+    group,
+  );
+};

@@ -1,0 +1,147 @@
+/** Makes and takes down containers: directories, overlay, plan, cgroups. Starting is in start.ts. */
+import { chmod, chown, mkdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import type { LinuxContainerResources } from '@berth/cri-api';
+import { type ContainerSpec, type CreatedContainer, exitRecordPath } from '../runtime/runtime.ts';
+import { killAll, removeCgroup } from './cgroup-tree.ts';
+import { containerCgroups } from './cgroups.ts';
+import { checkContainer, planContainer } from './container-plan.ts';
+import type { LcrHost } from './lcr-host.ts';
+import { writeLive } from './live-resources.ts';
+import { mountOverlay, unmount } from './mount-points.ts';
+import { type ContainerPaths, containerPaths, LXC_NAME, lxcRunDirectories, seccompDirectory, shimBinary } from './paths.ts';
+import type { ContainerPlan } from './plan.ts';
+import { failed, safeId, unless } from './refuse.ts';
+import { cgroupSettings, type Limits, mergeLimits, parseLimits } from './resources.ts';
+
+/** Makes a container up to the point where it can be started. When it fails, nothing is left. */
+export const createContainer = async (host: LcrHost, spec: ContainerSpec): Promise<CreatedContainer> => {
+  safeId('container id', spec.id);
+  const checked = await checkContainer(host, spec);
+  const paths = containerPaths(host.config, spec.id);
+  try {
+    await makeDirectories(paths, spec.image.layers[0]);
+    const [seccompFile] = await Promise.all([
+      checked.seccomp === undefined ? undefined : writePolicy(host, checked.seccomp),
+      mountOverlay(shimBinary(host.config), spec.image, paths.upper, paths.work, paths.rootfs),
+      writeFile(paths.resources, JSON.stringify(checked.limits), { mode: 0o600 }),
+    ]);
+    const plan = await planContainer(host, spec, paths, checked, seccompFile);
+    if (plan.logDirectory !== undefined)
+      await mkdir(parentOf(`${plan.logDirectory}/${plan.logPath}`), { recursive: true, mode: 0o755 });
+    await writeFile(paths.plan, JSON.stringify(plan), { mode: 0o600 });
+    return {
+      stopSignal: plan.stopSignal,
+      ...(plan.logDirectory === undefined ? {} : { logPath: `${plan.logDirectory}/${plan.logPath}` }),
+      user: plan.user,
+    };
+  } catch (error) {
+    await removeContainer(host, spec).catch((cause: unknown) =>
+      host.log.warn({ container: spec.id, err: cause }, 'a container that could not be made was not cleaned up'),
+    );
+    throw error;
+  }
+};
+
+const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/')) || '/';
+
+const makeDirectories = async (paths: ContainerPaths, topLayer: string | undefined): Promise<void> => {
+  await Promise.all([mkdir(paths.state, { recursive: true, mode: 0o700 }), mkdir(paths.root, { recursive: true, mode: 0o700 })]);
+  await Promise.all(
+    [paths.rootfs, `${paths.lxcPath}/${LXC_NAME}`, paths.upper, paths.work].map((path) =>
+      mkdir(path, { recursive: true, mode: 0o700 }),
+    ),
+  );
+  // The upper directory is what the container sees as its root's owner and mode.
+  const root = topLayer === undefined ? undefined : await stat(topLayer);
+  await chown(paths.upper, root?.uid ?? 0, root?.gid ?? 0);
+  await chmod(paths.upper, root === undefined ? 0o755 : root.mode & 0o7777);
+};
+
+/** Policies are the same for most containers: kept once each, named after their content. */
+const writePolicy = async (host: LcrHost, text: string): Promise<string> => {
+  const directory = seccompDirectory(host.config);
+  const path = `${directory}/${createHash('sha256').update(text).digest('hex').slice(0, 32)}`;
+  if (await unless(['ENOENT'], stat(path))) return path;
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const temporary = `${path}.${process.hrtime.bigint()}`;
+  await writeFile(temporary, text, { mode: 0o600 });
+  await rename(temporary, path);
+  return path;
+};
+
+/** The plan of a container that has been created. */
+export const readPlan = async (paths: ContainerPaths): Promise<ContainerPlan> => {
+  const text = await unless(['ENOENT'], readFile(paths.plan, 'utf8'));
+  if (text === undefined) throw failed(`${paths.plan} is missing: the container was not created on this boot`);
+  return JSON.parse(text) as ContainerPlan;
+};
+
+/** The limits that count now: those of creation with all updates. */
+export const readLimits = async (paths: ContainerPaths): Promise<Limits> =>
+  JSON.parse((await unless(['ENOENT'], readFile(paths.resources, 'utf8'))) ?? '{}') as Limits;
+
+/** Applies new limits to a running container and keeps them for the start of one that does not run. */
+export const updateResources = async (host: LcrHost, spec: ContainerSpec, resources: LinuxContainerResources): Promise<void> => {
+  const paths = containerPaths(host.config, spec.id);
+  const changes = parseLimits(resources);
+  const merged = mergeLimits(await readLimits(paths), changes);
+  cgroupSettings(merged, host.facts);
+  await writeLive(host.facts, cgroupsOf(host, spec).container, cgroupSettings(withContext(changes, merged), host.facts));
+  const temporary = `${paths.resources}.tmp`;
+  await writeFile(temporary, JSON.stringify(merged), { mode: 0o600 });
+  await rename(temporary, paths.resources);
+};
+
+/** v2 writes quota and period, and swap beside memory, in one: a change of one needs the other. */
+const withContext = (changes: Limits, merged: Limits): Limits => ({
+  ...changes,
+  ...(changes.cpuPeriod !== undefined && merged.cpuQuota !== undefined ? { cpuQuota: merged.cpuQuota } : {}),
+  ...(changes.cpuQuota !== undefined && merged.cpuPeriod !== undefined ? { cpuPeriod: merged.cpuPeriod } : {}),
+  ...(changes.memorySwap !== undefined && merged.memory !== undefined ? { memory: merged.memory } : {}),
+});
+
+const cgroupsOf = (host: LcrHost, { pod, id }: ContainerSpec): ReturnType<typeof containerCgroups> =>
+  containerCgroups(
+    pod.config.linux?.cgroupParent || host.config.runtime.cgroupParent,
+    host.config.runtime.cgroupParent,
+    pod.id,
+    id,
+  );
+
+/** Kills what is left of a container and of LXC's monitor, and waits for their end. */
+export const killLeftovers = async (host: LcrHost, spec: ContainerSpec): Promise<void> => {
+  safeId('container id', spec.id);
+  const cgroups = cgroupsOf(host, spec);
+  await killAll(host.facts.cgroups, cgroups.container);
+  await killAll(host.facts.cgroups, cgroups.monitor);
+};
+
+/** Takes down everything of a container, whatever is there of it. The daemon's own records stay. */
+export const removeContainer = async (host: LcrHost, spec: ContainerSpec): Promise<void> => {
+  await killLeftovers(host, spec);
+  await removeRuntimeTraces(host, spec);
+  const paths = containerPaths(host.config, spec.id);
+  await unmount([paths.rootfs]);
+  await Promise.all([
+    rm(paths.state, { recursive: true, force: true }),
+    ...[paths.upper, paths.work, paths.resources, exitRecordPath(host.config.root, spec.id)].map((path) =>
+      rm(path, { recursive: true, force: true }),
+    ),
+  ]);
+  await unless(['ENOENT', 'ENOTEMPTY', 'EEXIST'], rmdir(paths.root));
+};
+
+/** What a start leaves outside of our own directories. */
+export const removeRuntimeTraces = async (host: LcrHost, spec: ContainerSpec): Promise<void> => {
+  const cgroups = cgroupsOf(host, spec);
+  const { lxcPath } = containerPaths(host.config, spec.id);
+  await Promise.all([
+    removeCgroup(host.facts.cgroups, cgroups.container),
+    removeCgroup(host.facts.cgroups, cgroups.monitor),
+    ...lxcRunDirectories(lxcPath).map(async (directory) => {
+      await rm(directory, { recursive: true, force: true });
+      await unless(['ENOENT', 'ENOTEMPTY', 'EEXIST'], rmdir(parentOf(directory)));
+    }),
+  ]);
+};

@@ -1,0 +1,66 @@
+/** What this host and this process can do: read once, handed to everything that decides. */
+import { access, readFile } from 'node:fs/promises';
+import { release } from 'node:os';
+import { type CgroupLayout, detectCgroups } from './cgroups.ts';
+
+export type HostFacts = {
+  readonly cgroups: CgroupLayout;
+  /** Bit set of the capabilities that this process can give to a container. */
+  readonly capabilities: bigint;
+  /** Lowest oom_score_adj that can be given; -1000 with CAP_SYS_RESOURCE. */
+  readonly lowestOomScoreAdj: number;
+  readonly apparmor: boolean;
+  readonly selinux: boolean;
+  /** `uname -r`, for seccomp profiles with a minKernel. */
+  readonly kernel: string;
+  /** Files that exist in the memory controller's directories. */
+  readonly swapLimit: boolean;
+};
+
+/** capabilities(7): bit numbers that this file needs. */
+const CAP_SYS_RESOURCE = 24n;
+const OOM_SCORE_ADJ_MIN = -1000;
+
+const exists = async (path: string): Promise<boolean> => {
+  try {
+    await access(path);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+const read = async (path: string): Promise<string> => {
+  try {
+    return (await readFile(path, 'utf8')).trim();
+  } catch {
+    return '';
+  }
+};
+
+const field = (status: string, name: string): bigint => {
+  const match = new RegExp(`^${name}:\\s*([0-9a-f]+)$`, 'm').exec(status);
+  return match?.[1] === undefined ? 0n : BigInt(`0x${match[1]}`);
+};
+
+/** Reads them from the host. */
+export const readHostFacts = async (): Promise<HostFacts> => {
+  const [cgroups, status, oom, apparmor, selinux] = await Promise.all([
+    detectCgroups(),
+    read('/proc/self/status'),
+    read('/proc/self/oom_score_adj'),
+    read('/sys/module/apparmor/parameters/enabled'),
+    exists('/sys/fs/selinux/enforce'),
+  ]);
+  const capabilities = field(status, 'CapBnd') & field(status, 'CapPrm');
+  const memory = cgroups.hierarchies.find((hierarchy) => hierarchy.controllers.includes('memory'));
+  return {
+    cgroups,
+    capabilities,
+    lowestOomScoreAdj: capabilities & (1n << CAP_SYS_RESOURCE) ? OOM_SCORE_ADJ_MIN : Number(oom) || 0,
+    apparmor: apparmor === 'Y',
+    selinux,
+    kernel: release(),
+    swapLimit: cgroups.limits === 'v2' || (memory !== undefined && (await exists(`${memory.base}/memory.memsw.limit_in_bytes`))),
+  };
+};

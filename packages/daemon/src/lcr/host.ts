@@ -1,0 +1,130 @@
+/** Prepares the host for LCR containers at daemon start, and gives it back when nothing is left. */
+import { chmod, copyFile, lstat, mkdir, readFile, readdir, realpath, rename, rmdir, stat, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { Config } from '../config/config.ts';
+import { BerthError } from '../util/errors.ts';
+import { removeEmptyCgroup } from './cgroup-tree.ts';
+import { detectCgroups } from './cgroups.ts';
+import { isMountPoint, unmount } from './mount-points.ts';
+import { mountOf, readMountinfo } from './mountinfo.ts';
+import { binDirectory, hostDevicesHook, lxcRunDirectories, MAX_SOCKET_PATH_BYTES, MAX_STATE_BYTES, shimBinary } from './paths.ts';
+import { unless } from './refuse.ts';
+import { must, run } from './spawn.ts';
+
+/** Room for the shim (tens of KiB) twice: the old one stays while the new one is put in its place. */
+const BIN_SIZE = '16m';
+const GROUP_OR_OTHERS_WRITE = 0o022;
+const STICKY = 0o1000;
+
+/**
+ * The nodes of the host's /dev, made anew in a privileged container's own /dev: sharing the host's directory, or binding
+ * its nodes, would let the container change their modes and add to them. Console and ptmx are the container's own.
+ */
+const HOST_DEVICES_SCRIPT = `#!/bin/sh
+cd /dev && exec find . -xdev \\( -type b -o -type c \\) ! -path ./console ! -path ./ptmx -exec cp -a -n --parents -t "$LXC_ROOTFS_MOUNT/dev" {} +
+`;
+
+/**
+ * Makes root and state directory, checks who can write to them, makes the state directory a private mount with the shim
+ * in a read-only tmpfs below it. Idempotent: at a daemon's restart only a changed shim is replaced.
+ * @throws BerthError `UNSAFE_DIRECTORY`, `STATE_PATH_TOO_LONG`, `SHIM_MISSING`
+ */
+export const prepareHost = async (config: Config): Promise<void> => {
+  if (Buffer.byteLength(config.state) > MAX_STATE_BYTES)
+    throw new BerthError(
+      'invalid-argument',
+      'STATE_PATH_TOO_LONG',
+      `the state directory ${config.state} is longer than ${MAX_STATE_BYTES} bytes: socket paths below it would not fit into ${MAX_SOCKET_PATH_BYTES} bytes`,
+    );
+  for (const directory of [config.root, config.state]) {
+    await mkdir(directory, { recursive: true, mode: 0o755 });
+    await checkDirectory(directory);
+  }
+  const table = await readMountinfo();
+  const state = await realpath(config.state);
+  // Pinned namespaces cannot be bound below a shared mount, and what is mounted here is nobody else's business.
+  if (mountOf(table, state)?.point !== state) {
+    await must('mount', ['-n', '--bind', state, state]);
+    await must('mount', ['-n', '--make-rprivate', state]);
+  }
+  await mkdir(`${config.state}/pods`, { recursive: true, mode: 0o700 });
+  await prepareBin(config);
+};
+
+/** Whoever can write to a directory, or replace it from the one above, would own what the daemon keeps there. */
+const checkDirectory = async (directory: string): Promise<void> => {
+  const real = await realpath(directory);
+  for (let path = real; ; path = dirname(path)) {
+    const { uid, mode } = await lstat(path);
+    const why =
+      uid !== 0
+        ? 'does not belong to root'
+        : (mode & GROUP_OR_OTHERS_WRITE) !== 0 && (path === real || (mode & STICKY) === 0)
+          ? 'can be written by others'
+          : undefined;
+    if (why !== undefined)
+      throw new BerthError('failed-precondition', 'UNSAFE_DIRECTORY', `${directory} cannot be used: ${path} ${why}`);
+    if (path === '/') return;
+  }
+};
+
+const sameContent = async (one: string, other: string): Promise<boolean> => {
+  const [a, b] = await Promise.all([unless(['ENOENT'], readFile(one)), readFile(other)]);
+  return a?.equals(b) ?? false;
+};
+
+const prepareBin = async (config: Config): Promise<void> => {
+  const bin = binDirectory(config);
+  if (!(await unless(['ENOENT', 'ENOTDIR'], stat(config.runtime.shim))))
+    throw new BerthError(
+      'failed-precondition',
+      'SHIM_MISSING',
+      `${config.runtime.shim} is not there: build it (make -C shim) or set runtime.shim`,
+    );
+  await mkdir(bin, { recursive: true, mode: 0o755 });
+  if (!(await isMountPoint(bin)))
+    await must('mount', ['-n', '-t', 'tmpfs', '-o', `nosuid,nodev,mode=0755,size=${BIN_SIZE}`, 'berth-bin', bin]);
+  const script = await unless(['ENOENT'], readFile(hostDevicesHook(config), 'utf8'));
+  if (script === HOST_DEVICES_SCRIPT && (await sameContent(shimBinary(config), config.runtime.shim))) return;
+  await must('mount', ['-n', '-o', 'remount,rw', bin]);
+  await copyFile(config.runtime.shim, `${shimBinary(config)}.new`);
+  await chmod(`${shimBinary(config)}.new`, 0o755);
+  // Running containers keep the file that they have open; a rename never disturbs them.
+  await rename(`${shimBinary(config)}.new`, shimBinary(config));
+  await writeFile(hostDevicesHook(config), HOST_DEVICES_SCRIPT, { mode: 0o755 });
+  await must('mount', ['-n', '-o', 'remount,ro', bin]);
+};
+
+/** Takes down what prepareHost made, when neither pod nor container is left. Idempotent. Gives whether it did. */
+export const releaseHost = async (config: Config): Promise<boolean> => {
+  const entries = (await unless(['ENOENT'], readdir(config.state, { withFileTypes: true }))) ?? [];
+  const pods = (await unless(['ENOENT'], readdir(`${config.state}/pods`))) ?? [];
+  const containers = entries.filter((entry) => entry.isDirectory() && /^[0-9a-f]{64}$/.test(entry.name));
+  if (pods.length > 0 || containers.length > 0) return false;
+  await unmount([binDirectory(config)]);
+  await unless(['ENOENT', 'ENOTEMPTY', 'EBUSY'], rmdir(binDirectory(config)));
+  await unless(['ENOENT', 'ENOTEMPTY'], rmdir(`${config.state}/pods`));
+  const state = await unless(['ENOENT'], realpath(config.state));
+  if (state !== undefined && mountOf(await readMountinfo(), state)?.point === state) await run('umount', ['-l', '-n', '--', state]);
+  await removeCgroups(config);
+  for (const directory of lxcRunDirectories(config.state)) await removeEmptyParents(directory);
+  return true;
+};
+
+const removeCgroups = async (config: Config): Promise<void> => {
+  const layout = await detectCgroups();
+  const own = config.runtime.cgroupParent.replace(/^\/+|\/+$/g, '');
+  for (const name of [`${own}/monitors/lxc.pivot`, `${own}/monitors`, `${own}/shims`, own]) await removeEmptyCgroup(layout, name);
+};
+
+/** LXC makes `/run/lxc/[lock/]<lxcpath>` with all parents and removes none. */
+const removeEmptyParents = async (directory: string): Promise<void> => {
+  for (let path = directory; path !== '/run/lxc' && path.startsWith('/run/lxc/'); path = dirname(path)) {
+    try {
+      await rmdir(path);
+    } catch (error) {
+      // Missing: the ones above may still be there. Anything else: somebody uses it.
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) return;
+    }
+  }
+};

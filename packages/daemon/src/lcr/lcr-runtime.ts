@@ -1,0 +1,87 @@
+/** The LCR runtime: what `container/` and `sandbox/` see of LXC. Each method is one file of this room. */
+import type { LinuxContainerResources } from '@berth/cri-api';
+import type { Config } from '../config/config.ts';
+import type { ContainerSpec, CreatedContainer, PodResources, PodSpec, Runtime, StartedContainer } from '../runtime/runtime.ts';
+import type { Log } from '../util/log.ts';
+import { prepareShimCgroups } from './cgroup-tree.ts';
+import { createContainer, killLeftovers, removeContainer, updateResources } from './container.ts';
+import { readHostFacts } from './host-facts.ts';
+import type { LcrHost } from './lcr-host.ts';
+import { createPod, removePod } from './pod.ts';
+import { must } from './spawn.ts';
+import { startContainer } from './start.ts';
+
+/** Makes the runtime. `prepareHost` must have been called; the host is looked at when the first method is. */
+export const createLcrRuntime = (config: Config, log: Log): Runtime => new LcrRuntime(config, log);
+
+class LcrRuntime implements Runtime {
+  readonly name = 'lcr';
+  readonly #config: Config;
+  readonly #log: Log;
+  #host: Promise<LcrHost> | undefined;
+  #version: Promise<string> | undefined;
+
+  constructor(config: Config, log: Log) {
+    this.#config = config;
+    this.#log = log;
+  }
+
+  async version(): Promise<string> {
+    this.#version ??= must(this.#config.runtime.lxcStart, ['--version']).then(({ stdout }) => stdout.trim());
+    try {
+      return await this.#version;
+    } catch (error) {
+      this.#version = undefined;
+      throw error;
+    }
+  }
+
+  async createPod(pod: PodSpec): Promise<PodResources> {
+    return await createPod(await this.#ready(), pod);
+  }
+
+  async removePod(pod: PodSpec): Promise<void> {
+    await removePod(await this.#ready(), pod);
+  }
+
+  async createContainer(spec: ContainerSpec): Promise<CreatedContainer> {
+    return await createContainer(await this.#ready(), spec);
+  }
+
+  async startContainer(spec: ContainerSpec): Promise<StartedContainer> {
+    return await startContainer(await this.#ready(), spec);
+  }
+
+  async removeContainer(spec: ContainerSpec): Promise<void> {
+    await removeContainer(await this.#ready(), spec);
+  }
+
+  async killLeftovers(spec: ContainerSpec): Promise<void> {
+    await killLeftovers(await this.#ready(), spec);
+  }
+
+  async updateResources(spec: ContainerSpec, resources: LinuxContainerResources): Promise<void> {
+    await updateResources(await this.#ready(), spec, resources);
+  }
+
+  /** Facts about the host are read once; a failure is not remembered, the next call tries again. */
+  async #ready(): Promise<LcrHost> {
+    this.#host ??= this.#look();
+    try {
+      return await this.#host;
+    } catch (error) {
+      this.#host = undefined;
+      throw error;
+    }
+  }
+
+  async #look(): Promise<LcrHost> {
+    const facts = await readHostFacts();
+    return {
+      config: this.#config,
+      facts,
+      log: this.#log,
+      shimCgroups: await prepareShimCgroups(facts.cgroups, this.#config.runtime.cgroupParent),
+    };
+  }
+}

@@ -1,0 +1,116 @@
+/** Writes LXC's configuration of a container: a pure function from plan and limits to text, compared with golden files. */
+import type { HostFacts } from './host-facts.ts';
+import { line, mountField, shellWord } from './lxc-escape.ts';
+import type { ContainerPaths } from './paths.ts';
+import type { ContainerPlan, PlannedMount } from './plan.ts';
+import { cgroupSettings, grantedOomScoreAdj, type Limits, settingDirectory } from './resources.ts';
+
+/** Terminals that a container may open in its own devpts: the kernel's default for one instance is far beyond any use. */
+const MAX_PTYS = 1024;
+
+export type ConfigInput = {
+  readonly plan: ContainerPlan;
+  readonly limits: Limits;
+  /** Mounts that are known only at start, after the plan's. */
+  readonly lateMounts: readonly PlannedMount[];
+  readonly facts: HostFacts;
+  readonly paths: Pick<ContainerPaths, 'rootfs' | 'oom'>;
+  readonly shim: string;
+  readonly hostDevicesHook: string;
+  /** `/proc/PID/ns/pid` of the target container, where one is joined. */
+  readonly pidNamespace?: string;
+};
+
+/** The whole file. Throws `BerthError` for a value that LXC cannot be told. */
+export const lxcConfig = (input: ConfigInput): string => {
+  const { plan } = input;
+  return [
+    ...rootfsLines(input),
+    ...namespaceLines(input),
+    ...plan.mounts.map(mountLine),
+    ...input.lateMounts.map(mountLine),
+    ...protectionLines(plan),
+    ...identityLines(input),
+    ...cgroupLines(input),
+  ].join('');
+};
+
+const rootfsLines = ({ plan, paths, hostDevicesHook }: ConfigInput): readonly string[] => [
+  line('lxc.rootfs.path', `dir:${paths.rootfs}`),
+  ...(plan.readOnlyRootfs ? [line('lxc.rootfs.options', 'ro')] : []),
+  // The shim owns stdin, stdout and stderr; LXC's console would be a second, lossy one.
+  line('lxc.console.path', 'none'),
+  line('lxc.tty.max', '0'),
+  line('lxc.pty.max', String(MAX_PTYS)),
+  line('lxc.autodev', plan.own.dev ? '1' : '0'),
+  ...(plan.privileged && plan.own.dev ? [line('lxc.hook.autodev', shellWord(hostDevicesHook))] : []),
+  line('lxc.mount.auto', autoMounts(plan)),
+];
+
+const autoMounts = ({ privileged, own }: ContainerPlan): string =>
+  // proc:rw, because the read-only paths of the request say which parts of it are not.
+  [
+    'proc:rw',
+    ...(own.sys ? [privileged ? 'sys:rw' : 'sys:ro'] : []),
+    ...(own.cgroup ? [privileged ? 'cgroup:rw:force' : 'cgroup:ro:force'] : []),
+  ].join(' ');
+
+const namespaceLines = ({ plan, pidNamespace }: ConfigInput): readonly string[] => {
+  const { clone, share } = plan.namespaces;
+  const joined = pidNamespace === undefined ? share : { ...share, pid: pidNamespace };
+  return [
+    line('lxc.namespace.clone', clone.join(' ')),
+    ...Object.entries(joined).map(([name, path]) => line(`lxc.namespace.share.${name}`, path)),
+    // Without a network of its own LXC must not make an interface; with a joined one neither.
+    ...(clone.includes('net') ? [line('lxc.net.0.type', 'empty')] : []),
+  ];
+};
+
+const mountLine = ({ source, target, type, options }: PlannedMount): string =>
+  line('lxc.mount.entry', `${mountField('mounts', source)} ${relative(target)} ${type} ${options.join(',')} 0 0`);
+
+const relative = (target: string): string => mountField('mounts', target.slice(1));
+
+const protectionLines = (plan: ContainerPlan): readonly string[] => [
+  ...plan.readOnlyPaths.map((path) =>
+    line('lxc.mount.entry', `${relative(path)} ${relative(path)} none rbind,ro,relative,optional 0 0`),
+  ),
+  ...plan.masked.map(({ path, directory }) =>
+    line(
+      'lxc.mount.entry',
+      directory ? `tmpfs ${relative(path)} tmpfs ro,size=0k,optional 0 0` : `/dev/null ${relative(path)} none bind,ro,optional 0 0`,
+    ),
+  ),
+];
+
+const identityLines = ({ plan, limits, facts }: ConfigInput): readonly string[] => {
+  const oom = grantedOomScoreAdj(limits, facts);
+  return [
+    line('lxc.init.uid', String(plan.user.uid)),
+    line('lxc.init.gid', String(plan.user.gid)),
+    ...(plan.user.groups.length > 0 ? [line('lxc.init.groups', plan.user.groups.join(','))] : []),
+    ...(plan.keepCapabilities === undefined ? [] : [line('lxc.cap.keep', plan.keepCapabilities)]),
+    ...(plan.noNewPrivileges ? [line('lxc.no_new_privs', '1')] : []),
+    ...(plan.seccomp === undefined ? [] : [line('lxc.seccomp.profile', plan.seccomp)]),
+    ...(plan.apparmor === undefined ? [] : [line('lxc.apparmor.profile', plan.apparmor)]),
+    ...(oom === undefined ? [] : [line('lxc.proc.oom_score_adj', String(oom.value))]),
+  ];
+};
+
+const cgroupLines = ({ plan, limits, facts, paths, shim }: ConfigInput): readonly string[] => {
+  const v1 = facts.cgroups.limits === 'v1';
+  const prefix = v1 ? 'lxc.cgroup' : 'lxc.cgroup2';
+  const memory = settingDirectory(facts.cgroups, 'memory', plan.cgroups.container);
+  const counter = memory && `${memory}/${v1 ? 'memory.oom_control' : 'memory.events'}`;
+  return [
+    line('lxc.cgroup.dir.container', plan.cgroups.container),
+    line('lxc.cgroup.dir.monitor', plan.cgroups.monitor),
+    line('lxc.cgroup.dir.monitor.pivot', plan.cgroups.pivot),
+    ...(plan.devices === undefined
+      ? []
+      : [line(`${prefix}.devices.deny`, 'a'), ...plan.devices.map((rule) => line(`${prefix}.devices.allow`, rule))]),
+    ...cgroupSettings(limits, facts).map(({ file, value }) => line(`${prefix}.${file}`, value)),
+    // LXC removes the cgroup right after init's end; this hook is the last one that can see its counters.
+    ...(counter ? [line('lxc.hook.stop', `${shellWord(shim)} oom-hook ${shellWord(counter)} ${shellWord(paths.oom)}`)] : []),
+  ];
+};

@@ -1,0 +1,141 @@
+/** Turns CRI mounts into mount entries: sources found or made on the host, targets resolved inside the container. */
+import { mkdir, realpath, stat } from 'node:fs/promises';
+import { type Mount, MountPropagation } from '@berth/cri-api';
+import { type MountEntry, mountOf, mountsBelow, readMountinfo } from './mountinfo.ts';
+import type { PlannedMount, RecursiveReadOnly } from './plan.ts';
+import { errnoOf, hostCannot, invalid, notBuilt } from './refuse.ts';
+import { type ContainerTree, normalise } from './resolve.ts';
+
+/** Mounts of one container; each costs several system calls at start, and a mount table has its limit (fs.mount-max, 100000). */
+const MAX_MOUNTS = 1000;
+
+export type PlannedVolumes = { readonly mounts: readonly PlannedMount[]; readonly recursiveReadOnly: readonly RecursiveReadOnly[] };
+
+/** True when a request puts something of its own at exactly this path. */
+export const mountsAt = (mounts: readonly Mount[], path: string): boolean =>
+  mounts.some((mount) => normalise(mount.containerPath) === path);
+
+const depth = (mount: Mount): number => normalise(mount.containerPath).split('/').length;
+
+/** Plans the volumes and enters them into the tree. Parents come before what is mounted below them, as other runtimes order them. */
+export const planVolumes = async (mounts: readonly Mount[], tree: ContainerTree, selinux: boolean): Promise<PlannedVolumes> => {
+  if (mounts.length > MAX_MOUNTS) throw invalid('mounts', `more than ${MAX_MOUNTS}`);
+  mounts.forEach((mount, index) => check(mount, `mounts[${index}]`, selinux));
+  const ordered = mounts
+    .map((mount, index) => ({ mount, field: `mounts[${index}]` }))
+    .sort((a, b) => depth(a.mount) - depth(b.mount));
+  const table = mounts.some(needsMountTable) ? await readMountinfo() : [];
+  const planned: PlannedMount[] = [];
+  const recursiveReadOnly: RecursiveReadOnly[] = [];
+  for (const { mount, field } of ordered) {
+    const source = await findSource(mount.hostPath, field);
+    const target = await findTarget(mount, field, source.directory, tree);
+    planned.push({
+      source: source.path,
+      target: target.path,
+      type: 'none',
+      options: [...bindOptions(mount, field, source.path, table), ...target.options],
+    });
+    if (mount.recursiveReadOnly) recursiveReadOnly.push({ source: source.path, target: target.path });
+    tree.mount({ target: target.path, host: source.path });
+  }
+  return { mounts: planned, recursiveReadOnly };
+};
+
+const needsMountTable = (mount: Mount): boolean => mount.propagation !== MountPropagation.PROPAGATION_PRIVATE;
+
+/** What a request may not ask for, whatever the host looks like. */
+const check = (mount: Mount, field: string, selinux: boolean): void => {
+  if (mount.image?.image) throw notBuilt(`${field}.image`, '(image volumes) is not built yet');
+  if (mount.imageSubPath) throw notBuilt(`${field}.image_sub_path`, '(image volumes) is not built yet');
+  if (mount.uidMappings.length > 0) throw notBuilt(`${field}.uidMappings`);
+  if (mount.gidMappings.length > 0) throw notBuilt(`${field}.gidMappings`);
+  // Without SELinux there are no labels to change; with it, ignoring the wish would break the volume.
+  if (mount.selinuxRelabel && selinux) throw notBuilt(`${field}.selinux_relabel`, 'is not built yet for hosts with SELinux');
+  if (!mount.containerPath.startsWith('/'))
+    throw invalid(`${field}.container_path`, `"${mount.containerPath}" is not an absolute path`);
+  if (!mount.hostPath.startsWith('/')) throw invalid(`${field}.host_path`, `"${mount.hostPath}" is not an absolute path`);
+  if (mount.recursiveReadOnly && !mount.readonly) throw invalid(`${field}.recursive_read_only`, 'needs readonly');
+  if (mount.recursiveReadOnly && mount.propagation !== MountPropagation.PROPAGATION_PRIVATE)
+    throw invalid(`${field}.recursive_read_only`, 'needs PROPAGATION_PRIVATE');
+};
+
+/** The source without links. One that does not exist is made as a directory, as other runtimes do. */
+const findSource = async (hostPath: string, field: string): Promise<{ readonly path: string; readonly directory: boolean }> => {
+  try {
+    const path = await realpath(hostPath).catch(async (error: unknown) => {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      await mkdir(hostPath, { recursive: true, mode: 0o755 });
+      return await realpath(hostPath);
+    });
+    return { path, directory: (await stat(path)).isDirectory() };
+  } catch (error) {
+    throw invalid(`${field}.host_path`, `${hostPath} cannot be used: ${errnoOf(error) ?? String(error)}`);
+  }
+};
+
+type Target = { readonly path: string; readonly options: readonly string[] };
+
+const findTarget = async (mount: Mount, field: string, directory: boolean, tree: ContainerTree): Promise<Target> => {
+  const at = `${field}.container_path`;
+  const resolved = await tree.resolve(at, mount.containerPath, directory ? 'directory' : 'file');
+  const { path } = resolved;
+  if (path === '/') throw invalid(at, 'the root of the container cannot be mounted over');
+  if (path === '/proc' || path.startsWith('/proc/')) throw invalid(at, 'nothing can be mounted over /proc');
+  if (resolved.stats && resolved.stats.isDirectory() !== directory)
+    throw invalid(
+      at,
+      directory
+        ? `${path} is not a directory, ${mount.hostPath} on the host is`
+        : `${path} is a directory, ${mount.hostPath} on the host is not`,
+    );
+  // /dev is a tmpfs that LXC makes at start, so only LXC can make the mount point there. /sys has what it has.
+  const create = resolved.host === undefined && path.startsWith('/dev/') ? [`create=${directory ? 'dir' : 'file'}`] : [];
+  return { path, options: create };
+};
+
+const bindOptions = (mount: Mount, field: string, source: string, table: readonly MountEntry[]): readonly string[] => {
+  const readOnly = mount.readonly ? ['ro'] : [];
+  // Only the top: each mount below gets an entry of its own, so that one that appears too late is missing rather than writable.
+  if (mount.recursiveReadOnly) return ['bind', 'ro', 'rprivate'];
+  return ['rbind', ...readOnly, propagation(mount, field, source, table)];
+};
+
+const propagation = (mount: Mount, field: string, source: string, table: readonly MountEntry[]): string => {
+  const at = `${field}.propagation`;
+  switch (mount.propagation) {
+    case MountPropagation.PROPAGATION_PRIVATE:
+      return 'rprivate';
+    case MountPropagation.PROPAGATION_HOST_TO_CONTAINER: {
+      const entry = mountOf(table, source);
+      if (!entry?.shared && !entry?.slave)
+        throw hostCannot(
+          at,
+          `${source} is on ${entry?.point ?? 'a mount'} that is neither shared nor slave (mount --make-rshared)`,
+        );
+      return 'rslave';
+    }
+    case MountPropagation.PROPAGATION_BIDIRECTIONAL: {
+      const entry = mountOf(table, source);
+      if (!entry?.shared)
+        throw hostCannot(at, `${source} is on ${entry?.point ?? 'a mount'} that is not shared (mount --make-rshared)`);
+      throw notBuilt(at, 'BIDIRECTIONAL is not built yet: LXC cuts the way back to the host');
+    }
+    default:
+      throw invalid(at, 'unknown propagation');
+  }
+};
+
+/** The mounts below recursively read-only sources as they are now, each read-only. */
+export const recursiveReadOnlyMounts = async (sources: readonly RecursiveReadOnly[]): Promise<readonly PlannedMount[]> => {
+  if (sources.length === 0) return [];
+  const table = await readMountinfo();
+  return sources.flatMap(({ source, target }) =>
+    mountsBelow(table, source).map((point) => ({
+      source: point,
+      target: `${target}${source === '/' ? point : point.slice(source.length)}`,
+      type: 'none' as const,
+      options: ['bind', 'ro', 'rprivate'],
+    })),
+  );
+};

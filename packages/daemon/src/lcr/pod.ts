@@ -1,0 +1,113 @@
+/** Makes and takes down pods: namespaces pinned as files, shared memory, the files that containers share. */
+import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import type { PodResources, PodSpec } from '../runtime/runtime.ts';
+import { readStartTime } from '../util/boot.ts';
+import { removeCgroup } from './cgroup-tree.ts';
+import { containerCgroups } from './cgroups.ts';
+import type { LcrHost } from './lcr-host.ts';
+import { isMountPoint, mountShm, unmount } from './mount-points.ts';
+import { type PodPaths, podPaths, shimBinary } from './paths.ts';
+import { type CheckedPod, checkPod } from './pod-check.ts';
+import { podFiles } from './pod-files.ts';
+import { failed, safeId, unless } from './refuse.ts';
+import { must } from './spawn.ts';
+
+type Pause = { readonly pid: number; readonly startTime: string };
+
+/** Makes a pod. Doing it again for the same id changes nothing; when it fails, nothing is left. */
+export const createPod = async (host: LcrHost, pod: PodSpec): Promise<PodResources> => {
+  safeId('pod id', pod.id);
+  const checked = checkPod(pod.config, pod.id, host.facts);
+  const paths = podPaths(host.config, pod.id);
+  const resources: PodResources = checked.namespaces.network === 'pod' ? { netns: paths.net } : {};
+  // The hostname file is written last: what has it is complete.
+  if (await unless(['ENOENT'], stat(paths.hostname))) return resources;
+  try {
+    await mkdir(paths.dir, { recursive: true, mode: 0o700 });
+    const [files] = await Promise.all([
+      podFiles(pod.config, checked.hostname, checked.namespaces.network),
+      makeNamespaces(host, paths, checked),
+      checked.namespaces.ipc === 'pod' ? makeShm(paths) : undefined,
+    ]);
+    await Promise.all([
+      writeFile(paths.hosts, files.hosts, { mode: 0o644 }),
+      writeFile(paths.resolvConf, files.resolvConf, { mode: 0o644 }),
+    ]);
+    await writeFile(paths.hostname, files.hostname, { mode: 0o644 });
+    return resources;
+  } catch (error) {
+    await removePod(host, pod).catch((cause: unknown) =>
+      host.log.warn({ pod: pod.id, err: cause }, 'a pod that could not be made was not cleaned up'),
+    );
+    throw error;
+  }
+};
+
+const makeShm = async (paths: PodPaths): Promise<void> => {
+  await mkdir(paths.shm, { recursive: true, mode: 0o1777 });
+  if (!(await isMountPoint(paths.shm))) await mountShm(paths.shm);
+};
+
+const makeNamespaces = async (host: LcrHost, paths: PodPaths, { namespaces, hostname, sysctls }: CheckedPod): Promise<void> => {
+  const shared = namespaces.pid === 'pod';
+  const args = [
+    shared ? 'pause' : 'pod',
+    '--dir',
+    paths.dir,
+    ...(namespaces.network === 'pod' ? ['--net', '--lo'] : []),
+    ...(namespaces.ipc === 'pod' ? ['--ipc'] : []),
+    '--uts',
+    '--hostname',
+    hostname,
+    ...sysctls.flatMap((sysctl) => ['--sysctl', sysctl]),
+  ];
+  // A pause process stays; its first line is its pid.
+  const done = await must(shimBinary(host.config), args, { firstLine: shared });
+  if (!shared) return;
+  const pid = Number(/\d+/.exec(done.stdout)?.[0]);
+  const startTime = pid > 1 ? await readStartTime(pid) : undefined;
+  if (startTime === undefined) throw failed(`the pod's pause process is not there${done.stderr ? `: ${done.stderr.trim()}` : ''}`);
+  const pause: Pause = { pid, startTime };
+  await writeFile(paths.pause, JSON.stringify(pause));
+};
+
+/** Takes a pod down, whatever is there of it. */
+export const removePod = async (host: LcrHost, pod: PodSpec): Promise<void> => {
+  safeId('pod id', pod.id);
+  const paths = podPaths(host.config, pod.id);
+  if (await unless(['ENOENT'], stat(paths.dir))) {
+    await killPause(paths);
+    await unmount([paths.shm, paths.net, paths.ipc, paths.uts, paths.pid]);
+    await rm(paths.dir, { recursive: true, force: true });
+  }
+  const parent = pod.config.linux?.cgroupParent || host.config.runtime.cgroupParent;
+  await removeCgroup(host.facts.cgroups, containerCgroups(parent, host.config.runtime.cgroupParent, pod.id, '').pod);
+};
+
+const killPause = async (paths: PodPaths): Promise<void> => {
+  for (const pid of await findPause(paths)) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // Gone already.
+    }
+  }
+};
+
+const findPause = async (paths: PodPaths): Promise<readonly number[]> => {
+  const text = await unless(['ENOENT'], readFile(paths.pause, 'utf8'));
+  if (text !== undefined) {
+    const { pid, startTime } = JSON.parse(text) as Pause;
+    return (await readStartTime(pid)) === startTime ? [pid] : [];
+  }
+  // The daemon died between making the process and writing its pid: whoever is in the pinned namespace belongs to the pod.
+  if (!(await isMountPoint(paths.pid))) return [];
+  const { ino } = await stat(paths.pid, { bigint: true });
+  const members: number[] = [];
+  for (const entry of await readdir('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    const namespace = await unless(['ENOENT', 'ESRCH', 'EACCES'], stat(`/proc/${entry}/ns/pid`, { bigint: true }));
+    if (namespace?.ino === ino) members.push(Number(entry));
+  }
+  return members;
+};
