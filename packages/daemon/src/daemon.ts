@@ -7,10 +7,9 @@ import { lockRoot } from './config/lock.ts';
 import type { AttachTarget } from './container/attach-target.ts';
 import { Containers } from './container/containers.ts';
 import type { ConnectShim } from './container/deps.ts';
-import type { BoundService } from './cri/call.ts';
 import type { AttachIssuer } from './cri/deps.ts';
 import { serveCri } from './cri/server.ts';
-import { criServices } from './cri/services.ts';
+import { services } from './cri/services.ts';
 import type { ImageStore } from './image/image.ts';
 import type { Runtime } from './runtime/runtime.ts';
 import { Pods } from './sandbox/pods.ts';
@@ -19,7 +18,7 @@ import { nowNs } from './util/clock.ts';
 import { KeyedMutex } from './util/keyed-mutex.ts';
 import { FileRecords, type Records } from './util/records.ts';
 
-/** How long attach sessions may take to say goodbye at shutdown. */
+/** Attach sessions: their server, their URLs. */
 export type StreamingRoom = AttachIssuer & {
   /** `http://127.0.0.1:10350` */
   readonly baseUrl: string;
@@ -37,8 +36,6 @@ export type Rooms = {
   openImages(config: Config, log: Logger): Promise<ImageStore>;
   readonly connectShim: ConnectShim;
   openStreaming(config: Config, find: (id: string) => AttachTarget | undefined, log: Logger): Promise<StreamingRoom>;
-  /** Services beside CRI on the same socket. */
-  extraServices(images: ImageStore): BoundService[];
   /** Wraps the records; tests let them crash. */
   records?(records: Records): Records;
   /** Another boot than the kernel's; for tests. */
@@ -91,8 +88,8 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
   const streaming = await rooms.openStreaming(config, (id) => containers.attachTarget(id), log);
   stack.defer(() => streaming.close());
 
-  const services = criServices({ runtime, pods, containers, images, attach: streaming, settings: config, now: nowNs });
-  const server = await serveCri(config.socket, [...services, ...rooms.extraServices(images)], log);
+  const served = services({ runtime, pods, containers, images, attach: streaming, settings: config, now: nowNs });
+  const server = await serveCri(config.socket, served, log);
   stack.defer(() => server.close());
 
   const open = stack.move();

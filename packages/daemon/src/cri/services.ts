@@ -1,6 +1,7 @@
 /** Every service that the CRI socket serves, under all its names. */
 import { ImageService, RuntimeService } from '@berth/cri-api';
 import { attach } from './attach.ts';
+import { berthImages } from './berth-images.ts';
 import { type BoundService, bindService, type Handlers } from './call.ts';
 import { containerLifecycle } from './container-lifecycle.ts';
 import { containerStatuses } from './container-status.ts';
@@ -12,8 +13,8 @@ import { podStatus } from './pod-status.ts';
 import { status } from './status.ts';
 import { version } from './version.ts';
 
-/** CRI v1, and v1alpha2 by the same handlers: on the wire v1 is a superset of it. */
-export function criServices(deps: CriDeps): BoundService[] {
+/** CRI v1, v1alpha2 by the same handlers (on the wire v1 is a superset of it), and what Berth adds. */
+export function services(deps: CriDeps): BoundService[] {
   const runtime: Handlers<typeof RuntimeService> = {
     ...version(deps),
     ...status(deps),
@@ -25,8 +26,9 @@ export function criServices(deps: CriDeps): BoundService[] {
     ...attach(deps),
   };
   const image = images(deps);
-  return ['v1', 'v1alpha2'].flatMap((api) => [
+  const cri = ['v1', 'v1alpha2'].flatMap((api) => [
     bindService(RuntimeService, runtime, `runtime.${api}.RuntimeService`, api),
     bindService(ImageService, image, `runtime.${api}.ImageService`, api),
   ]);
+  return [...cri, berthImages(deps)];
 }

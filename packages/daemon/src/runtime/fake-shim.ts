@@ -25,6 +25,7 @@ const NO_IO: ShimIo = {
   stdinCredit: 0,
   stdinOpen: false,
   holdLeave: () => {},
+  flush: async () => {},
 };
 
 export class FakeShim implements Shim {

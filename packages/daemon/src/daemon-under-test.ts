@@ -1,0 +1,230 @@
+/** A daemon over the fake runtime, and a real gRPC client for it: what the tests of `cri/`, `sandbox/` and `container/` drive. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ImageService, RuntimeService } from '@berth/cri-api';
+import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from '@bufbuild/protobuf';
+import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { pino } from 'pino';
+import { loadConfig } from './config/load.ts';
+import { parseFlags } from './config/flags.ts';
+import type { AttachTarget } from './container/attach-target.ts';
+import type { AttachStreams } from './cri/deps.ts';
+import { type Daemon, type Rooms, startDaemon } from './daemon.ts';
+import type { Image, ImageStore } from './image/image.ts';
+import { FakeRuntime } from './runtime/fake-runtime.ts';
+import { BerthError } from './util/errors.ts';
+import type { Records } from './util/records.ts';
+
+type Methods<S extends { readonly method: object }> = {
+  [K in keyof S['method']]: S['method'][K] extends { input: infer I extends DescMessage; output: infer O extends DescMessage }
+    ? (request?: MessageInitShape<I>, options?: { readonly deadline?: number; readonly api?: string }) => Promise<MessageShape<O>>
+    : never;
+};
+
+const BUSYBOX: Image = {
+  id: `sha256:${'b'.repeat(64)}`,
+  names: ['docker.io/library/busybox:latest'],
+  size: 4_200_000,
+  layers: ['/fake/layer'],
+  run: { user: '1000:1000', env: ['PATH=/bin'], entrypoint: [], cmd: ['sh'], workingDir: '/', stopSignal: '', labels: {} },
+};
+
+class FakeImages implements ImageStore {
+  readonly #images = new Map([[BUSYBOX.id, BUSYBOX]]);
+
+  find(reference: string): Image | undefined {
+    const name = `docker.io/library/${reference}${reference.includes(':') ? '' : ':latest'}`;
+    return this.list().find((image) => image.id === reference || image.names.includes(name) || image.names.includes(reference));
+  }
+
+  list(): readonly Image[] {
+    return [...this.#images.values()];
+  }
+
+  async import(): Promise<Image> {
+    throw new Error('the fake image store imports nothing');
+  }
+
+  async remove(reference: string, inUse: (imageId: string) => boolean): Promise<void> {
+    const image = this.find(reference);
+    if (image === undefined) return;
+    if (inUse(image.id)) throw new BerthError('failed-precondition', 'IMAGE_IN_USE', `image ${reference} is in use`);
+    this.#images.delete(image.id);
+  }
+
+  async usage() {
+    return { path: '/fake/images', bytes: 4_200_000, inodes: 400 };
+  }
+}
+
+/** Host and daemon of one test. The host (fake runtime, folders) survives `restart` and `die`. */
+export class DaemonUnderTest implements AsyncDisposable {
+  readonly dir: string;
+  readonly runtime: FakeRuntime;
+  /** What Attach has been given out for. */
+  readonly issued: { readonly target: AttachTarget; readonly streams: AttachStreams }[] = [];
+  /** What the next `issue` fails with. */
+  refuseAttach: Error | undefined;
+  logsReopened = 0;
+  hostReleased = 0;
+  bootId = 'boot-1';
+  /** Wraps the records of daemons started from now on. */
+  wrapRecords: (records: Records) => Records = (records) => records;
+  readonly #clients = new Set<Client>();
+  #daemon: Daemon | undefined;
+
+  private constructor(dir: string) {
+    this.dir = dir;
+    this.runtime = new FakeRuntime(join(dir, 'root'));
+  }
+
+  /** A host with a daemon that serves. */
+  static async start(): Promise<DaemonUnderTest> {
+    const host = await DaemonUnderTest.host();
+    await host.boot();
+    return host;
+  }
+
+  /** A host without a daemon. */
+  static async host(): Promise<DaemonUnderTest> {
+    return new DaemonUnderTest(await mkdtemp(join(tmpdir(), 'berth-unit-')));
+  }
+
+  get socket(): string {
+    return join(this.dir, 'berth.sock');
+  }
+
+  get daemon(): Daemon {
+    if (this.#daemon === undefined) throw new Error('no daemon runs');
+    return this.#daemon;
+  }
+
+  async boot(): Promise<void> {
+    const config = await loadConfig(
+      parseFlags(['--root', join(this.dir, 'root'), '--state', join(this.dir, 'state'), '--socket', this.socket]),
+    );
+    this.#daemon = await startDaemon(config, pino({ level: process.env['BERTH_TEST_LOG'] ?? 'silent' }), this.#rooms());
+  }
+
+  /** A daemon that is stopped and started. */
+  async restart(): Promise<void> {
+    await this.stop();
+    await this.boot();
+  }
+
+  async stop(): Promise<void> {
+    for (const client of this.#clients) client.close();
+    this.#clients.clear();
+    await this.#daemon?.close();
+    this.#daemon = undefined;
+    this.runtime.daemonDied();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    await rm(this.dir, { recursive: true, force: true });
+  }
+
+  get cri(): Methods<typeof RuntimeService> {
+    return this.#client(RuntimeService, 'RuntimeService') as Methods<typeof RuntimeService>;
+  }
+
+  get images(): Methods<typeof ImageService> {
+    return this.#client(ImageService, 'ImageService') as Methods<typeof ImageService>;
+  }
+
+  /** A pod; gives its id. */
+  async pod(name = 'pod', more: object = {}): Promise<string> {
+    const metadata = { name, namespace: 'default', uid: `uid-${name}`, attempt: 0 };
+    return (await this.cri.runPodSandbox({ config: { metadata, logDirectory: '/fake/logs', ...more } })).podSandboxId;
+  }
+
+  /** A created container; gives its id. */
+  async container(podSandboxId: string, name = 'c', more: object = {}): Promise<string> {
+    const config = {
+      metadata: { name, attempt: 0 },
+      image: { image: 'busybox' },
+      command: ['sh'],
+      logPath: `${name}.log`,
+      ...more,
+    };
+    return (await this.cri.createContainer({ podSandboxId, config })).containerId;
+  }
+
+  /** A pod with a running container. */
+  async running(name = 'pod', more: object = {}): Promise<{ readonly pod: string; readonly container: string }> {
+    const pod = await this.pod(name);
+    const container = await this.container(pod, 'c', more);
+    await this.cri.startContainer({ containerId: container });
+    return { pod, container };
+  }
+
+  #rooms(): Rooms {
+    return {
+      bootId: this.bootId,
+      prepareHost: async () => {},
+      releaseHost: async () => {
+        this.hostReleased++;
+      },
+      openRuntime: async () => this.runtime,
+      openImages: async () => new FakeImages(),
+      connectShim: this.runtime.connectShim,
+      openStreaming: async () => ({
+        baseUrl: 'http://127.0.0.1:0',
+        issue: async (target, streams) => {
+          if (this.refuseAttach !== undefined) throw this.refuseAttach;
+          this.issued.push({ target, streams });
+          return `http://127.0.0.1:0/attach/ticket-${this.issued.length}`;
+        },
+        logReopened: async () => {
+          this.logsReopened++;
+        },
+        close: async () => {},
+      }),
+      records: (records) => this.wrapRecords(records),
+    };
+  }
+
+  #client(service: typeof RuntimeService | typeof ImageService, name: string): object {
+    const methods = service.methods.map((method) => [
+      method.localName,
+      async (request: Record<string, unknown> = {}, options: { readonly deadline?: number; readonly api?: string } = {}) => {
+        const client = new Client(`unix:${this.socket}`, credentials.createInsecure(), {
+          'grpc.default_authority': 'localhost',
+          'grpc.use_local_subchannel_pool': 1,
+        });
+        this.#clients.add(client);
+        const path = `/runtime.${options.api ?? 'v1'}.${name}/${method.name}`;
+        try {
+          return await unary(client, path, method.input, method.output, request, options.deadline);
+        } finally {
+          client.close();
+          this.#clients.delete(client);
+        }
+      },
+    ]);
+    return Object.fromEntries(methods);
+  }
+}
+
+function unary(
+  client: Client,
+  path: string,
+  input: DescMessage,
+  output: DescMessage,
+  request: Record<string, unknown>,
+  deadline: number | undefined,
+): Promise<unknown> {
+  const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+  client.makeUnaryRequest(
+    path,
+    (bytes: Uint8Array) => Buffer.from(bytes),
+    (bytes: Buffer) => fromBinary(output, bytes),
+    toBinary(input, create(input, request)),
+    new Metadata(),
+    deadline === undefined ? {} : { deadline: Date.now() + deadline },
+    (error: ServiceError | null, reply: unknown) => (error === null ? resolve(reply) : reject(error)),
+  );
+  return promise;
+}

@@ -1,0 +1,65 @@
+/** berthd's way in: arguments, signals, the ready line, the exit status. */
+import type { Logger } from 'pino';
+import { type Flags, HELP, parseFlags } from './config/flags.ts';
+import { BERTH_VERSION } from './cri/version.ts';
+import { BerthError } from './util/errors.ts';
+
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+/** Calls, sessions and the streaming server are each given seconds; beyond this something hangs, and containers need nobody to wait for it. */
+const SHUTDOWN_MS = 20_000;
+
+async function main(args: readonly string[]): Promise<void> {
+  const flags = parseFlags(args);
+  if (flags.help) return void process.stdout.write(HELP);
+  if (flags.version) return void process.stdout.write(`berthd ${BERTH_VERSION}\n`);
+  await serve(flags);
+}
+
+/** Loads the rest of the program only now: help and version answer at once. */
+async function serve(flags: Flags): Promise<void> {
+  const { loadConfig } = await import('./config/load.ts');
+  const config = await loadConfig(flags);
+  const [{ startDaemon }, { hostRooms }, { createLog }] = await Promise.all([
+    import('./daemon.ts'),
+    import('./rooms.ts'),
+    import('./util/log.ts'),
+  ]);
+  const log = createLog(config.logLevel);
+  watchFailures(log);
+  const asked = Promise.withResolvers<string>();
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => asked.resolve(signal));
+
+  const daemon = await startDaemon(config, log, hostRooms);
+  process.stdout.write(`berthd ready socket=${daemon.socket} streaming=${daemon.streamingUrl}\n`);
+
+  log.info({ signal: await asked.promise }, 'stopping; containers go on');
+  setTimeout(() => {
+    log.error({}, 'stopping takes too long');
+    process.exit(EXIT_FAILED);
+  }, SHUTDOWN_MS).unref();
+  await daemon.close();
+  process.exit(0);
+}
+
+/** A stray rejection is a bug, but no reason to end everybody's sessions; an exception that nobody caught leaves nothing to rely on. */
+function watchFailures(log: Logger): void {
+  process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
+  process.on('uncaughtException', (error) => {
+    log.fatal({ err: error }, 'uncaught exception');
+    process.exit(EXIT_FAILED);
+  });
+  // Whoever read the ready line may close its end.
+  process.stdout.on('error', () => {});
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(
+    `berthd: ${error instanceof BerthError ? error.message : error instanceof Error ? error.stack : String(error)}\n`,
+  );
+  process.exitCode = error instanceof BerthError && error.code === 'CONFIG_INVALID' ? EXIT_USAGE : EXIT_FAILED;
+  // What a failed start has left open must not keep the process.
+  process.exit();
+}
