@@ -83,12 +83,8 @@ function decompressor(head: Buffer): Transform | undefined {
 }
 
 async function* joined(head: Buffer, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
-  try {
-    yield head;
-    for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value;
-  } finally {
-    await rest.return?.();
-  }
+  yield head;
+  for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value;
 }
 
 async function* transformed(source: AsyncIterable<Buffer>, transform: Transform): AsyncGenerator<Buffer> {
@@ -108,13 +104,17 @@ async function* transformed(source: AsyncIterable<Buffer>, transform: Transform)
 /** The plain bytes of a stream that is plain, gzip or zstd: its first bytes say which. */
 export async function* decompressed(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const iterator = source[Symbol.asyncIterator]();
-  let head: Buffer = Buffer.alloc(0);
-  while (head.length < MAGIC_BYTES) {
-    const next = await iterator.next();
-    if (next.done) break;
-    head = Buffer.concat([head, next.value]);
+  try {
+    let head: Buffer = Buffer.alloc(0);
+    while (head.length < MAGIC_BYTES) {
+      const next = await iterator.next();
+      if (next.done) break;
+      head = Buffer.concat([head, next.value]);
+    }
+    const plain = joined(head, iterator);
+    const transform = decompressor(head);
+    yield* transform === undefined ? plain : transformed(plain, transform);
+  } finally {
+    await iterator.return?.();
   }
-  const plain = joined(head, iterator);
-  const transform = decompressor(head);
-  yield* transform === undefined ? plain : transformed(plain, transform);
 }

@@ -162,6 +162,29 @@ describe('image store', () => {
     assertNothingLeft();
   });
 
+  test('a full disk is an error that says so, and nothing stays', async () => {
+    const small = join(root, 'small');
+    execFileSync('mkdir', [small]);
+    execFileSync('/usr/bin/mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', small]);
+    try {
+      store = await openImageStore(small, silentLog);
+      const data = Buffer.alloc(8 << 20, 'x');
+      const full = { kind: 'resource-exhausted', code: 'IMAGE_NO_SPACE' };
+      await assert.rejects(add(tar({ path: 'spooled', data })), full);
+      await assert.rejects(
+        add(dockerArchive({ layers: [tar({ path: 'unpacked', data })], compress: (layer) => gzipSync(layer) })),
+        full,
+      );
+      assert.deepEqual(
+        [readdirSync(join(small, 'images/tmp')), readdirSync(join(small, 'images/layers')), store.list()],
+        [[], [], []],
+      );
+      assert.equal((await add(base, 'fits')).names.length, 1);
+    } finally {
+      execFileSync('/usr/bin/umount', [small]);
+    }
+  });
+
   test('images are found by id, beginning of an id, and name', async () => {
     const image = await add(base, 'app');
     const hex = image.id.slice('sha256:'.length);

@@ -25,10 +25,16 @@ export type Image = {
 
 /** Images as containers and the ImageService see them. */
 export interface ImageStore {
-  /** By full id, id without `sha256:`, unique id prefix (4 or more digits), or name (a missing tag means `:latest`). */
+  /**
+   * By full id, id without `sha256:`, name (a missing tag means `:latest`), or unique id prefix (4 or more digits), in this order.
+   * Throws `IMAGE_ID_AMBIGUOUS` where several ids begin so.
+   */
   find(reference: string): Image | undefined;
   list(): readonly Image[];
-  /** Imports a rootfs tar, OCI archive or docker-archive (plain or gzip) from a stream. */
+  /**
+   * Imports a rootfs tar, OCI archive or docker-archive (plain, gzip or zstd) from a stream. No names: those that the archive gives.
+   * After a failure or an abort nothing of it is kept.
+   */
   import(source: AsyncIterable<Uint8Array>, names: readonly string[], signal?: AbortSignal): Promise<Image>;
   /** Removes a name, and the image with its layers when no name is left; by id: all names. Refused while `inUse`. Idempotent. */
   remove(reference: string, inUse: (imageId: string) => boolean): Promise<void>;

@@ -148,7 +148,10 @@ export async function* filterLayer(source: TarSource, policy: LayerPolicy): Asyn
       const piece = await source.some(Math.min(left, CHUNK_BYTES));
       if (piece === undefined) throw damaged(`it ends within the member ${shown(entry.path)}`);
       left -= piece.length;
-      if (push(piece)) yield take();
+      if (piece.length >= JOIN_BYTES) {
+        if (bytes > 0) yield take();
+        yield piece;
+      } else if (push(piece)) yield take();
     }
   }
   push(END_OF_ARCHIVE);

@@ -32,7 +32,8 @@ const isBrokenPipe = (error: unknown): boolean => error instanceof Error && 'cod
 function failure(stderr: string, how: string): BerthError {
   const lines = stderr.split('\n').filter((line) => line !== '' && !line.includes('Exiting with failure status'));
   const said = lines.slice(0, 3).join('; ') || how;
-  if (/No space left on device|Disk quota exceeded/.test(stderr)) {
+  // tar reports a write that was cut short, which only a disk that has just filled up does, without the reason.
+  if (/No space left on device|Disk quota exceeded|Wrote only \d+ of \d+ bytes/.test(stderr)) {
     return new BerthError('resource-exhausted', 'IMAGE_NO_SPACE', `there is no room for the layer: ${said}`);
   }
   return new BerthError('invalid-argument', 'IMAGE_LAYER_DAMAGED', `the layer could not be unpacked: ${said}`);
