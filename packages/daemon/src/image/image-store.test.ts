@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { silentLog } from '../util/log.ts';
 import { openImageStore } from './image-store.ts';
@@ -270,11 +271,24 @@ describe('image store', () => {
     assertNothingLeft();
   });
 
+  test('a layer that a running import counts on stays when its image is removed', async () => {
+    await add(base, 'first');
+    const large = tar(...Array.from({ length: 3000 }, (_, i) => ({ path: `f${i}`, data: Buffer.alloc(2000, i) })));
+    const running = add(dockerArchive({ layers: [base, large] }), 'second');
+    // Its first layer is there and passed over, the second is being unpacked.
+    while (!readdirSync(join(root, 'images/tmp')).some((name) => name.startsWith('l'))) await setImmediate();
+    await store.remove('first', unused);
+    const image = await running;
+    assert.equal(readFileSync(join(image.layers[1] ?? '', 'etc/os'), 'utf8'), 'base');
+    await store.remove('second', unused);
+    assertNothingLeft();
+  });
+
   test('an import that is aborted, while it waits or while it unpacks, leaves nothing', async () => {
     const waiting = new AbortController();
     async function* endless(): AsyncGenerator<Uint8Array> {
       yield base.subarray(0, 512);
-      setImmediate(() => waiting.abort(new Error('client has gone')));
+      setTimeout(() => waiting.abort(new Error('client has gone')), 5);
       await new Promise(() => {});
     }
     await assert.rejects(store.import(endless(), [], waiting.signal), /client has gone/);
