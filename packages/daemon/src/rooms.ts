@@ -1,0 +1,42 @@
+/** The rooms of the real daemon: LXC underneath, images on disk, attach over HTTP. */
+import type { Logger } from 'pino';
+import type { Config } from './config/config.ts';
+import type { AttachTarget } from './container/attach-target.ts';
+import type { Rooms, StreamingRoom } from './daemon.ts';
+import { ensureDefaultImage } from './image/default-image.ts';
+import { openImageStore } from './image/image-store.ts';
+import { prepareHost, releaseHost } from './lcr/host.ts';
+import { createLcrRuntime } from './lcr/lcr-runtime.ts';
+import { connectShim } from './stdio/shim-client.ts';
+import { AttachService } from './streaming/attach-service.ts';
+import { createStreamingServer } from './streaming/server.ts';
+
+export const hostRooms: Rooms = {
+  prepareHost,
+  releaseHost: async (config) => void (await releaseHost(config)),
+  openRuntime: async (config, log) => createLcrRuntime(config, log),
+  openImages: async ({ root, image }, log) => {
+    const store = await openImageStore(root, log);
+    if (image.defaultArchive !== '') await ensureDefaultImage(store, image.defaultArchive);
+    return store;
+  },
+  connectShim,
+  openStreaming,
+};
+
+async function openStreaming(config: Config, find: (id: string) => AttachTarget | undefined, log: Logger): Promise<StreamingRoom> {
+  const service = new AttachService(find, config.stdio, log);
+  const server = await createStreamingServer(config.streaming, service, log);
+  return {
+    baseUrl: server.base,
+    issue: async (target, streams) => server.issue(await service.prepare(target, streams)),
+    logReopened: async (container) => {
+      const shim = container.shim();
+      if (shim !== undefined) await service.logReopened(shim);
+    },
+    close: async () => {
+      service.close();
+      await server.close();
+    },
+  };
+}
