@@ -7,6 +7,8 @@ import { cgroupSettings, grantedOomScoreAdj, type Limits, settingDirectory } fro
 
 /** Terminals that a container may open in its own devpts: the kernel's default for one instance is far beyond any use. */
 const MAX_PTYS = 1024;
+/** Room in the container's /dev, as other runtimes give: LXC's own half MiB is too little for some programs. */
+const DEV_BYTES = 64 * 1024 * 1024;
 
 export type ConfigInput = {
   readonly plan: ContainerPlan;
@@ -43,6 +45,7 @@ const rootfsLines = ({ plan, paths, hostDevicesHook }: ConfigInput): readonly st
   line('lxc.tty.max', '0'),
   line('lxc.pty.max', String(MAX_PTYS)),
   line('lxc.autodev', plan.own.dev ? '1' : '0'),
+  ...(plan.own.dev ? [line('lxc.autodev.tmpfs.size', String(DEV_BYTES))] : []),
   ...(plan.privileged && plan.own.dev ? [line('lxc.hook.autodev', shellWord(hostDevicesHook))] : []),
   line('lxc.mount.auto', autoMounts(plan)),
 ];

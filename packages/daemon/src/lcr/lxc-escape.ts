@@ -9,12 +9,13 @@ const MAX_LINE_BYTES = 64 * 1024;
 const hasControl = (value: string): boolean => /[\u0000-\u001f\u007f]/.test(value);
 
 /**
- * One config line. The value must not have control characters (they would start another line), and no blank at its
- * ends: LXC would trim it, and another path would be meant than was asked for.
+ * One config line. The value must not have control characters (they would start another line), no blank at its
+ * ends and no quotes around it: LXC would strip them, and another path would be meant than was asked for.
  */
 export const line = (key: string, value: string): string => {
   if (hasControl(value)) throw invalid(key, 'control characters cannot be used here');
   if (value.trim() !== value) throw invalid(key, 'blanks at the beginning or end cannot be used here');
+  if (/^(['"]).*\1$/.test(value)) throw invalid(key, 'a value in quotes cannot be used here');
   const text = `${key} = ${value}\n`;
   if (Buffer.byteLength(text) > MAX_LINE_BYTES) throw invalid(key, 'too long');
   return text;
@@ -31,5 +32,5 @@ export const mountField = (field: string, path: string): string => {
   return path.replace(/[ \t\n\\#]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
 };
 
-/** A path inside one single-quoted word of a hook's shell command line. */
-export const shellWord = (path: string): string => `'${path.replaceAll("'", `'\\''`)}'`;
+/** A path as one word of a hook's shell command line: with backslashes, because LXC strips a pair of quotes around a value. */
+export const shellWord = (path: string): string => path.replace(/[^A-Za-z0-9_./-]/g, (character) => `\\${character}`);

@@ -24,7 +24,7 @@ const argument = v.object({
 });
 
 const filter = v.nullish(
-  v.object({ caps: orEmpty(text), arches: orEmpty(text), minKernel: v.nullish(v.pipe(v.string(), v.regex(/^\d+\.\d+$/)), '') }),
+  v.object({ caps: orEmpty(text), arches: orEmpty(text), minKernel: v.nullish(v.pipe(v.string(), v.regex(/^(\d+\.\d+)?$/)), '') }),
   {},
 );
 

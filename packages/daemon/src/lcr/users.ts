@@ -93,7 +93,7 @@ const findUser = (field: string, user: string, passwd: readonly Passwd[]): Passw
   if (named) return named;
   if (/^-?\d+$/.test(wanted)) {
     const uid = checked(field, BigInt(wanted));
-    return passwd.find((entry) => entry.uid === uid) ?? { name: '', uid, gid: 0, home: uid === 0 ? '/root' : '/' };
+    return passwd.find((entry) => entry.uid === uid) ?? { name: '', uid, gid: 0, home: '/' };
   }
   throw invalid(field, `the image has no user "${wanted}"`);
 };

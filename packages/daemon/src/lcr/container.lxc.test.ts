@@ -1,0 +1,253 @@
+/** Real containers: what init sees of itself, looked at from inside. */
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import type { PodSpec } from '../runtime/runtime.ts';
+import { BerthError } from '../util/errors.ts';
+import { LxcFixture } from './lxc-fixture.ts';
+
+const base64 = (bytes: string | Buffer): string => Buffer.from(bytes).toString('base64');
+
+describe('a container', { timeout: 300_000 }, () => {
+  let fixture: LxcFixture;
+  let pod: PodSpec;
+  let users: string;
+  before(async () => {
+    fixture = await LxcFixture.open();
+    pod = await fixture.pod({ hostname: 'web-1' });
+    users = `${fixture.top}/users`;
+    mkdirSync(`${users}/etc`, { recursive: true });
+    writeFileSync(`${users}/etc/passwd`, 'root:x:0:0::/root:/bin/sh\napp:x:1000:2000::/home/app:/bin/sh\n');
+    writeFileSync(`${users}/etc/group`, 'root:x:0:\nextra:x:3000:app\nother:x:4000:someone\n');
+  });
+  after(() => fixture.close());
+
+  const userImage = (user: string) => fixture.image({ user }, [users, fixture.layer]);
+  const context = (securityContext: object) => ({ linux: { securityContext: JSON.parse(JSON.stringify(securityContext)) } });
+
+  test('has the pod hostname, by uname and by file', async () => {
+    const done = await fixture.run(pod, 'hostname; cat /etc/hostname; echo $HOSTNAME; grep -c web-1 /etc/hosts');
+    assert.equal(done.stdout, 'web-1\nweb-1\nweb-1\n1\n');
+  });
+
+  test('stdout and stderr are apart, nothing of LXC is in them', async () => {
+    const done = await fixture.run(pod, 'echo out; echo err >&2');
+    assert.deepEqual([done.stdout, done.stderr, done.code], ['out\n', 'err\n', 0]);
+  });
+
+  test('has exactly the environment of image and request, the later one winning', async () => {
+    const done = await fixture.run(
+      pod,
+      '',
+      {
+        command: ['/bin/env'],
+        envs: [
+          { key: 'B', value: base64('from request') },
+          { key: 'EMPTY', value: '' },
+          { key: 'QUOTES', value: base64('a "b" \'c\' $d = #e  ') },
+        ],
+      },
+      fixture.image({ env: ['A=from image', 'B=from image', 'PATH=/bin:/sbin'] }),
+    );
+    assert.equal(
+      done.stdout,
+      `PATH=/bin:/sbin\nHOSTNAME=web-1\nA=from image\nB=from request\nEMPTY=\nQUOTES=a "b" 'c' $d = #e  \nHOME=/\n`,
+    );
+  });
+
+  test('has exactly the arguments, empty ones and newlines too', async () => {
+    const done = await fixture.run(pod, '', {
+      command: ['/bin/sh', '-c', 'for a in "$@"; do echo "[$a]"; done', 'sh'],
+      args: ['', 'a b', '"q"', 'two\nlines', '$HOME'],
+    });
+    assert.equal(done.stdout, '[]\n[a b]\n["q"]\n[two\nlines]\n[$HOME]\n');
+  });
+
+  test('takes entrypoint and cmd of the image, replaced by command and args', async () => {
+    const image = fixture.image({ entrypoint: ['/bin/echo', 'entry'], cmd: ['cmd'] });
+    assert.equal((await fixture.run(pod, '', { command: [] }, image)).stdout, 'entry cmd\n');
+    assert.equal((await fixture.run(pod, '', { command: [], args: ['x'] }, image)).stdout, 'entry x\n');
+    assert.equal((await fixture.run(pod, '', { command: ['/bin/echo', 'own'] }, image)).stdout, 'own\n');
+    await assert.rejects(
+      fixture.create(pod, { command: [] }, fixture.image({ cmd: [] })),
+      (error: unknown) => error instanceof BerthError && error.kind === 'invalid-argument',
+    );
+  });
+
+  test('begins in the working directory, which is made when it is missing', async () => {
+    assert.equal((await fixture.run(pod, 'pwd', { workingDir: '/made/here' })).stdout, '/made/here\n');
+    assert.equal((await fixture.run(pod, 'pwd', {}, fixture.image({ workingDir: '/tmp' }))).stdout, '/tmp\n');
+  });
+
+  test('runs as the user of image or request, with its groups', async () => {
+    const id = 'id -u; id -g; id -G; echo $HOME';
+    assert.equal((await fixture.run(pod, id, {}, userImage('app'))).stdout, '1000\n2000\n2000 3000\n/home/app\n');
+    assert.equal((await fixture.run(pod, id, {}, userImage('app:4000'))).stdout, '1000\n4000\n3000 4000\n/home/app\n');
+    assert.equal((await fixture.run(pod, id, {}, userImage('1234'))).stdout, '1234\n0\n0\n/\n');
+    assert.equal(
+      (await fixture.run(pod, id, context({ runAsUsername: 'app' }), userImage(''))).stdout,
+      '1000\n2000\n2000 3000\n/home/app\n',
+    );
+    const both = context({ runAsUser: { value: '1000' }, runAsGroup: { value: '7' }, supplementalGroups: ['8', '9'] });
+    assert.equal((await fixture.run(pod, id, both, userImage(''))).stdout, '1000\n7\n7 8 9 3000\n/home/app\n');
+    const strict = context({ runAsUser: { value: '1000' }, supplementalGroups: ['8'], supplementalGroupsPolicy: 'Strict' });
+    assert.equal((await fixture.run(pod, id, strict, userImage(''))).stdout, '1000\n2000\n2000 8\n/home/app\n');
+  });
+
+  test('CreateContainer tells who init will be and which signal stops it', async () => {
+    const spec = fixture.spec(pod, {
+      command: ['/bin/true'],
+      stopSignal: 'SIGRTMINPLUS3',
+      ...context({ runAsUser: { value: '5' } }),
+    });
+    const created = await fixture.runtime.createContainer(spec);
+    await fixture.runtime.removeContainer(spec);
+    assert.deepEqual(created.user, { uid: 5, gid: 0, groups: [0] });
+    assert.equal(created.stopSignal, 37);
+    assert.equal(created.logPath, `${pod.config.logDirectory}/${spec.config.logPath}`);
+  });
+
+  test('a user without root has no capability', async () => {
+    const done = await fixture.run(pod, 'grep -E "Cap(Prm|Eff|Amb)" /proc/self/status', context({ runAsUser: { value: '1000' } }));
+    assert.match(done.stdout, /^CapPrm:\t0{16}\nCapEff:\t0{16}\nCapAmb:\t0{16}\n$/);
+  });
+
+  test('root has the default capabilities; add, drop and ALL change them', async () => {
+    const show = 'grep -E "Cap(Eff|Bnd)" /proc/self/status | cut -f2 | uniq';
+    const own = async (capabilities: object) => (await fixture.run(pod, show, context({ capabilities }))).stdout.trim();
+    assert.equal(await own({}), '00000000a80425fb');
+    assert.equal(await own({ addCapabilities: ['NET_ADMIN', 'CAP_SYS_TIME'] }), '00000000aa0435fb');
+    assert.equal(await own({ dropCapabilities: ['CHOWN', 'kill'] }), '00000000a80425da');
+    assert.equal(await own({ dropCapabilities: ['ALL'] }), '0000000000000000');
+    assert.equal(await own({ dropCapabilities: ['ALL'], addCapabilities: ['NET_BIND_SERVICE'] }), '0000000000000400');
+    const mine = (
+      await fixture.run(
+        await fixture.pod({ linux: { securityContext: { privileged: true, namespaceOptions: { pid: 'CONTAINER' } } } }),
+        show,
+        context({ privileged: true }),
+      )
+    ).stdout.trim();
+    assert.equal(await own({ addCapabilities: ['ALL'] }), mine);
+  });
+
+  test('no_new_privs, and the default without', async () => {
+    assert.equal(
+      (await fixture.run(pod, 'grep NoNewPrivs /proc/self/status', context({ noNewPrivs: true }))).stdout,
+      'NoNewPrivs:\t1\n',
+    );
+    assert.equal((await fixture.run(pod, 'grep NoNewPrivs /proc/self/status')).stdout, 'NoNewPrivs:\t0\n');
+  });
+
+  test('the default seccomp profile lets programs work and refuses what it should', async () => {
+    const script =
+      'grep Seccomp: /proc/self/status; mount -t tmpfs x /tmp 2>&1; hostname x 2>&1; unshare -n true 2>&1; echo a | cat; (sleep 0 & wait); echo done';
+    const done = await fixture.run(
+      pod,
+      script,
+      context({ seccomp: { profileType: 'RuntimeDefault' }, capabilities: { addCapabilities: [] } }),
+    );
+    assert.equal(
+      done.stdout,
+      'Seccomp:\t2\nmount: permission denied (are you root?)\nhostname: sethostname: Operation not permitted\nunshare: unshare(0x40000000): Operation not permitted\na\ndone\n',
+    );
+  });
+
+  test('unconfined and unset seccomp', async () => {
+    assert.equal(
+      (await fixture.run(pod, 'grep Seccomp: /proc/self/status', context({ seccomp: { profileType: 'Unconfined' } }))).stdout,
+      'Seccomp:\t0\n',
+    );
+    assert.equal((await fixture.run(pod, 'grep Seccomp: /proc/self/status')).stdout, 'Seccomp:\t0\n');
+  });
+
+  test('a seccomp profile of the host', async () => {
+    const path = `${fixture.top}/profile.json`;
+    writeFileSync(
+      path,
+      JSON.stringify({
+        defaultAction: 'SCMP_ACT_ALLOW',
+        syscalls: [{ names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO', errnoRet: 28 }],
+      }),
+    );
+    const done = await fixture.run(
+      pod,
+      'mkdir /tmp/x 2>&1; touch /tmp/y && echo fine',
+      context({ seccomp: { profileType: 'Localhost', localhostRef: path } }),
+    );
+    assert.equal(done.stdout, "mkdir: can't create directory '/tmp/x': No space left on device\nfine\n");
+  });
+
+  test('a root file system that is read-only, and one that is not', async () => {
+    assert.equal(
+      (await fixture.run(pod, 'touch /x 2>&1; touch /dev/shm/y && echo fine', context({ readonlyRootfs: true }))).stdout,
+      'touch: /x: Read-only file system\nfine\n',
+    );
+    assert.equal((await fixture.run(pod, 'touch /x && ls /x')).stdout, '/x\n');
+  });
+
+  test('one container does not see what another wrote into the same image', async () => {
+    await fixture.run(pod, 'echo secret > /etc/left');
+    assert.equal((await fixture.run(pod, 'cat /etc/left 2>&1')).stdout, "cat: can't open '/etc/left': No such file or directory\n");
+  });
+
+  test('masked and read-only paths, by default and by request', async () => {
+    const done = await fixture.run(
+      pod,
+      'wc -c < /proc/keys; ls /sys/firmware | wc -l; (echo 1 > /proc/sys/kernel/shmmax) 2>&1',
+    );
+    assert.equal(
+      done.stdout,
+      "0\n0\n/bin/sh: can't create /proc/sys/kernel/shmmax: Read-only file system\n",
+    );
+    const own = await fixture.run(
+      pod,
+      'wc -c < /etc/hidden; ls /var | wc -l; (echo > /run/x) 2>&1; echo $(wc -c < /proc/keys)',
+      {
+        ...context({ maskedPaths: ['/etc/hidden', '/var', '/no/such'], readonlyPaths: ['/run'] }),
+      },
+      fixture.image({}, [hiddenLayer(), fixture.layer]),
+    );
+    assert.match(own.stdout, /^0\n0\n\/bin\/sh: can't create \/run\/x: Read-only file system\n[1-9]\d*\n$/);
+  });
+
+  const hiddenLayer = (): string => {
+    const layer = `${fixture.top}/hidden`;
+    mkdirSync(`${layer}/etc`, { recursive: true });
+    mkdirSync(`${layer}/var/full`, { recursive: true });
+    writeFileSync(`${layer}/etc/hidden`, 'secret');
+    return layer;
+  };
+
+  test('devices: the usual ones, those asked for, no others', async () => {
+    const done = await fixture.run(
+      pod,
+      'for d in null zero full random urandom tty; do [ -c /dev/$d ] || echo no $d; done; ls /dev/kmsg /dev/mem 2>&1; head -c 2 /dev/zero | wc -c; mknod /tmp/mem c 1 1 && head -c 1 /tmp/mem 2>&1',
+    );
+    assert.equal(
+      done.stdout,
+      'ls: /dev/kmsg: No such file or directory\nls: /dev/mem: No such file or directory\n2\nhead: /tmp/mem: Operation not permitted\n',
+    );
+    const asked = await fixture.run(pod, '[ -c /dev/own ] && : < /dev/own && echo read; (: > /dev/own) 2>&1', {
+      devices: [{ hostPath: '/dev/kmsg', containerPath: '/dev/own', permissions: 'r' }],
+    });
+    assert.equal(asked.stdout, "read\n/bin/sh: can't create /dev/own: Operation not permitted\n");
+  });
+
+  test('the pid namespace is its own', async () => {
+    assert.equal((await fixture.run(pod, 'echo $$; ls -d /proc/[0-9]* | wc -l')).stdout.split('\n')[0], '1');
+  });
+
+  test('a command that is not there, one that cannot be executed', async () => {
+    const missing = await fixture.create(pod, { command: ['/no/such/program'] });
+    await assert.rejects(
+      fixture.runtime.startContainer(missing),
+      (error: unknown) =>
+        error instanceof BerthError && error.code === 'COMMAND_NOT_FOUND' && error.message.includes('"/no/such/program"'),
+    );
+    const text = await fixture.create(pod, { command: ['/etc/hostname'] });
+    await assert.rejects(
+      fixture.runtime.startContainer(text),
+      (error: unknown) => error instanceof BerthError && error.code === 'COMMAND_NOT_EXECUTABLE',
+    );
+  });
+});
