@@ -3,7 +3,7 @@ import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ContainerState, PodSandboxState } from '@berth/cri-api';
-import { DaemonUnderTest } from './daemon-under-test.ts';
+import { DaemonUnderTest } from './testing/daemon-under-test.ts';
 import type { RecordFile, Records } from './util/records.ts';
 
 const statusOf = async (host: DaemonUnderTest, containerId: string) => {

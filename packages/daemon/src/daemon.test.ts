@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { CgroupDriver, ContainerState, PodSandboxState, Signal } from '@berth/cri-api';
 import { status as grpc, type ServiceError } from '@grpc/grpc-js';
-import { DaemonUnderTest } from './daemon-under-test.ts';
+import { DaemonUnderTest } from './testing/daemon-under-test.ts';
 import { BerthError } from './util/errors.ts';
 
 /** A matcher for assert.rejects: gRPC code by name, and words of the message. */

@@ -6,15 +6,15 @@ import { ImageService, RuntimeService } from '@berth/cri-api';
 import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { pino } from 'pino';
-import { loadConfig } from './config/load.ts';
-import { parseFlags } from './config/flags.ts';
-import type { AttachTarget } from './container/attach-target.ts';
-import type { AttachStreams } from './cri/deps.ts';
-import { type Daemon, type Rooms, startDaemon } from './daemon.ts';
-import type { Image, ImageStore } from './image/image.ts';
-import { FakeRuntime } from './runtime/fake-runtime.ts';
-import { BerthError } from './util/errors.ts';
-import type { Records } from './util/records.ts';
+import { loadConfig } from '../config/load.ts';
+import { parseFlags } from '../config/flags.ts';
+import type { AttachTarget } from '../container/attach-target.ts';
+import type { AttachStreams } from '../cri/deps.ts';
+import { type Daemon, type Rooms, startDaemon } from '../daemon.ts';
+import type { Image, ImageStore } from '../image/image.ts';
+import { FakeRuntime } from './fake-runtime.ts';
+import { BerthError } from '../util/errors.ts';
+import type { Records } from '../util/records.ts';
 
 type Methods<S extends { readonly method: object }> = {
   [K in keyof S['method']]: S['method'][K] extends { input: infer I extends DescMessage; output: infer O extends DescMessage }

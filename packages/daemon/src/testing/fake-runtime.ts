@@ -16,7 +16,7 @@ import {
   type PodSpec,
   type Runtime,
   type StartedContainer,
-} from './runtime.ts';
+} from '../runtime/runtime.ts';
 
 type FakeContainer = {
   readonly spec: ContainerSpec;
