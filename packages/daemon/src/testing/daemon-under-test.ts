@@ -2,9 +2,10 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import assert from 'node:assert/strict';
 import { ImageService, RuntimeService } from '@berth/cri-api';
 import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from '@bufbuild/protobuf';
-import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, type ServiceError, status as grpc } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import { loadConfig } from '../config/load.ts';
 import { parseFlags } from '../config/flags.ts';
@@ -228,3 +229,12 @@ function unary(
   );
   return promise;
 }
+
+/** For assert.rejects: the gRPC code by name, and words of the message. */
+export const refused =
+  (code: keyof typeof grpc, ...words: string[]) =>
+  (error: ServiceError): true => {
+    assert.equal(grpc[error.code], code, error.details);
+    for (const word of words) assert.ok(error.details.includes(word), `"${error.details}" lacks "${word}"`);
+    return true;
+  };
