@@ -1,0 +1,77 @@
+// Decides what becomes of an HTTP request to the streaming server; pure, and the one place that chooses HTTP statuses.
+
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Accepted, JudgeUpgrade, Refusal } from '../transport/upgrade.ts';
+import { judgeWebSocketUpgrade } from '../transport/websocket/upgrade.ts';
+import type { ConnectionInfo } from './handler.ts';
+
+/** A request as the server got it. */
+export type StreamRequest = { readonly method: string; readonly url: string; readonly headers: IncomingHttpHeaders };
+
+/** The request is good in itself: now its ticket may be taken and its connection upgraded. */
+export type Routed = {
+  readonly ok: true;
+  readonly token: string;
+  readonly from: ConnectionInfo['from'];
+  readonly upgrade: Accepted;
+};
+
+const ATTACH_PATH = /^\/attach\/([^/]*)$/;
+const METHODS = ['GET', 'POST'];
+/** What the next free ticket is worth waiting for, as Kubernetes says it. */
+const RETRY_AFTER_SECONDS = '60';
+
+/** By the name in the Upgrade header, lower case. */
+const UPGRADES: Readonly<Record<string, JudgeUpgrade>> = {
+  websocket: judgeWebSocketUpgrade,
+  'spdy/3.1': () => refusal(403, 'SPDY is not served here yet; attach over WebSocket (for example crictl attach -r websocket)'),
+};
+
+/**
+ * Judges a request in a fixed order: path, method, ticket, query, upgrade. Nothing is consumed. `known` says whether a token has a
+ * ticket. Host and Origin are not looked at: proxies rewrite both, and the ticket is the secret.
+ */
+export function route(request: StreamRequest, known: (token: string) => boolean): Routed | Refusal {
+  const { method, headers } = request;
+  const [path = '', query = ''] = splitOnce(request.url, '?');
+  const token = ATTACH_PATH.exec(path)?.[1];
+  if (token === undefined) return notFound();
+  if (!METHODS.includes(method)) return refusal(405, `${method} is not allowed here`, { Allow: METHODS.join(', ') });
+  if (!known(token)) return notFound();
+  const from = parseFrom(query);
+  if (from === undefined) return refusal(400, 'from must be "start" or "now"');
+  const judge = hasToken(headers.connection, 'upgrade') ? UPGRADES[headers.upgrade?.toLowerCase() ?? ''] : undefined;
+  if (judge === undefined) return refusal(400, 'this address is for WebSocket only: the request must be an upgrade to websocket');
+  const judged = judge({ method, headers });
+  return judged.ok ? { ok: true, token, from, upgrade: judged } : judged;
+}
+
+/** No such path, or a ticket that is unknown, used or expired: all alike, so that nothing is learnt by asking. */
+export function notFound(): Refusal {
+  return refusal(404, '404 page not found');
+}
+
+/** The session caps are reached. The ticket is kept. */
+export function tooManySessions(message: string): Refusal {
+  return refusal(429, message, { 'Retry-After': RETRY_AFTER_SECONDS });
+}
+
+function parseFrom(query: string): ConnectionInfo['from'] | undefined {
+  const values = new URLSearchParams(query).getAll('from');
+  if (values.length === 0) return 'now';
+  const [value] = values;
+  return values.length === 1 && (value === 'start' || value === 'now') ? value : undefined;
+}
+
+function splitOnce(text: string, separator: string): [string, string] {
+  const at = text.indexOf(separator);
+  return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + separator.length)];
+}
+
+function hasToken(header: string | undefined, token: string): boolean {
+  return header !== undefined && header.split(',').some((each) => each.trim().toLowerCase() === token);
+}
+
+function refusal(status: number, message: string, headers: Readonly<Record<string, string>> = {}): Refusal {
+  return { ok: false, status, message, headers };
+}

@@ -1,0 +1,136 @@
+// Holds a client's input in order while the session takes none, and puts runs of small messages together.
+
+import { Buffer } from 'node:buffer';
+import { PENDING_ENTRY_COST_BYTES } from './constants.ts';
+
+/** What the queue hands on, in the order in which it came. */
+export type InputEvents = {
+  stdin(chunk: Buffer): void;
+  stdinEof(): void;
+  closed(reason: string): void;
+};
+
+/** Pieces below this are gathered until the end of a socket read: a paste of single characters becomes one chunk. */
+const SMALL_PIECE_BYTES = 1024;
+
+/**
+ * stdin, then at most one EOF, then at most one `closed`. While paused they wait; `bytes` tells how much, so that the owner can stop
+ * reading the socket. Handlers may pause and resume from within.
+ */
+export class InputQueue {
+  readonly #events: InputEvents;
+  #waiting: Buffer[] = [];
+  /** Place of the next chunk in `#waiting`, so that taking one moves nothing. */
+  #next = 0;
+  #gathered: Buffer[] = [];
+  #bytes = 0;
+  #paused = false;
+  #delivering = false;
+  #eof = false;
+  #closedReason: string | undefined;
+  #done = false;
+
+  constructor(events: InputEvents) {
+    this.#events = events;
+  }
+
+  /** What waits, with the cost of holding it. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  push(piece: Buffer): void {
+    if (piece.length < SMALL_PIECE_BYTES) {
+      this.#gathered.push(piece);
+      return;
+    }
+    this.flush();
+    this.#enqueue(piece);
+  }
+
+  /** Hands on what has been gathered: called at the end of every read. */
+  flush(): void {
+    if (this.#gathered.length === 0) return;
+    const gathered = this.#gathered;
+    this.#gathered = [];
+    this.#enqueue(gathered.length === 1 ? (gathered[0] as Buffer) : Buffer.concat(gathered));
+  }
+
+  eof(): void {
+    this.flush();
+    this.#eof = true;
+    this.#deliver();
+  }
+
+  /** The connection is gone: said after everything that came before it. */
+  close(reason: string): void {
+    this.flush();
+    this.#closedReason ??= reason;
+    this.#deliver();
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#deliver();
+  }
+
+  /** Nothing is handed on any more, `closed` neither. */
+  stop(): void {
+    this.#done = true;
+    this.#forget();
+  }
+
+  /** Gives up what waits, so that `closed` can be said. */
+  discard(): void {
+    this.#forget();
+    this.#eof = false;
+    this.#deliver();
+  }
+
+  #enqueue(chunk: Buffer): void {
+    if (this.#done) return;
+    if (!this.#paused && !this.#delivering && this.#bytes === 0) {
+      this.#events.stdin(chunk);
+      return;
+    }
+    this.#waiting.push(chunk);
+    this.#bytes += chunk.length + PENDING_ENTRY_COST_BYTES;
+    this.#deliver();
+  }
+
+  #deliver(): void {
+    if (this.#delivering || this.#done) return;
+    this.#delivering = true;
+    while (!this.#paused && this.#next < this.#waiting.length) {
+      const chunk = this.#waiting[this.#next] as Buffer;
+      this.#next += 1;
+      this.#bytes -= chunk.length + PENDING_ENTRY_COST_BYTES;
+      this.#events.stdin(chunk);
+    }
+    if (this.#next === this.#waiting.length) this.#forget();
+    this.#delivering = false;
+    if (this.#bytes === 0) this.#deliverEnd();
+  }
+
+  /** EOF and the loss of the client need no room: they come even to a session that has paused, once nothing stands before them. */
+  #deliverEnd(): void {
+    if (this.#eof) {
+      this.#eof = false;
+      this.#events.stdinEof();
+    }
+    if (this.#closedReason === undefined || this.#done) return;
+    this.#done = true;
+    this.#events.closed(this.#closedReason);
+  }
+
+  #forget(): void {
+    this.#waiting = [];
+    this.#next = 0;
+    this.#bytes = 0;
+    this.#gathered = [];
+  }
+}

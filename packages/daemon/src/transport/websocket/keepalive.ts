@@ -1,0 +1,63 @@
+// Keeps a connection from looking dead: pings while it is read, unsolicited pongs while it is not.
+
+import type { Socket } from 'node:net';
+import { KEEPALIVE_DELAY_MS, PING_INTERVAL_MS, UNREAD_PONG_INTERVAL_MS } from './constants.ts';
+
+/** What the transport does for its keepalive. */
+export type KeepaliveActions = {
+  /** Sends a ping unless output waits: then the connection is not silent. */
+  ping(): void;
+  pong(): void;
+};
+
+/** Intervals; injected by tests only. */
+export type KeepaliveTimes = { readonly pingMs: number; readonly unreadPongMs: number };
+
+export const KEEPALIVE_TIMES: KeepaliveTimes = { pingMs: PING_INTERVAL_MS, unreadPongMs: UNREAD_PONG_INTERVAL_MS };
+
+/**
+ * Three clocks. Pings keep middle boxes from cutting a silent connection; at most one is unanswered, so that they never pile up in front
+ * of a stopped client. TCP probes find a peer whose machine is gone; a missing pong ends nothing (see KEEPALIVE_DELAY_MS). Pongs nobody asked for
+ * go out while the socket is not read, as the pings in it cannot be answered.
+ */
+export class Keepalive {
+  readonly #actions: KeepaliveActions;
+  readonly #times: KeepaliveTimes;
+  readonly #pings: NodeJS.Timeout;
+  #pongs: NodeJS.Timeout | undefined;
+  #unanswered = false;
+
+  constructor(socket: Socket, actions: KeepaliveActions, times: KeepaliveTimes = KEEPALIVE_TIMES) {
+    this.#actions = actions;
+    this.#times = times;
+    socket.setKeepAlive(true, KEEPALIVE_DELAY_MS);
+    this.#pings = setInterval(() => this.#ping(), times.pingMs).unref();
+  }
+
+  /** Something came from the peer. */
+  heard(): void {
+    this.#unanswered = false;
+  }
+
+  /** The socket is not read any more. */
+  unread(): void {
+    this.#pongs ??= setInterval(() => this.#actions.pong(), this.#times.unreadPongMs).unref();
+  }
+
+  /** The socket is read again. */
+  read(): void {
+    clearInterval(this.#pongs);
+    this.#pongs = undefined;
+  }
+
+  stop(): void {
+    clearInterval(this.#pings);
+    this.read();
+  }
+
+  #ping(): void {
+    if (this.#unanswered || this.#pongs !== undefined) return;
+    this.#unanswered = true;
+    this.#actions.ping();
+  }
+}

@@ -1,0 +1,33 @@
+// Ends a connection without losing what the peer has not read: half-close, then wait for as long as it takes bytes.
+
+import type { Socket } from 'node:net';
+import { LINGER_NO_PROGRESS_MS, LINGER_POLL_MS } from './constants.ts';
+import { unsentBytes } from './unsent-bytes.ts';
+
+/** Times of a linger; injected by tests only. */
+export type LingerTimes = { readonly noProgressMs: number; readonly pollMs: number };
+
+export const LINGER_TIMES: LingerTimes = { noProgressMs: LINGER_NO_PROGRESS_MS, pollMs: LINGER_POLL_MS };
+
+/**
+ * Sends FIN after what is queued and destroys the socket once the peer has taken no byte for `noProgressMs`. The caller keeps reading
+ * and discarding: closing with unread input would make the kernel send RST, which throws away what the peer has not read yet. There is no limit
+ * on the whole time: a slow reader that reads is served to the end. The peer's own close ends it earlier ('close' of the socket).
+ */
+export function linger(socket: Socket, times: LingerTimes = LINGER_TIMES): void {
+  if (socket.destroyed) return;
+  const { localPort, remotePort } = socket;
+  let last = '';
+  let since = performance.now();
+  const look = async (): Promise<void> => {
+    const unsent = await unsentBytes(localPort ?? 0, remotePort ?? 0);
+    const now = `${socket.writableLength}/${unsent}`;
+    if (now !== last) {
+      last = now;
+      since = performance.now();
+    } else if (performance.now() - since >= times.noProgressMs) socket.destroy();
+  };
+  const timer = setInterval(() => void look(), times.pollMs).unref();
+  socket.once('close', () => clearInterval(timer));
+  socket.end();
+}

@@ -1,0 +1,72 @@
+// Puts messages and control frames of one connection onto its socket: a small head of its own, then the shared chunk as it is.
+
+import { Buffer } from 'node:buffer';
+import type { Socket } from 'node:net';
+import type { Subprotocol } from '@berth/attach-protocol';
+import { OUTBOUND_HIGH_WATER } from '../transport.ts';
+import { closeFrame, frameHead, wholeFrame } from './frame-header.ts';
+import { MAX_SENT_PAYLOAD_BYTES, OPCODE } from './constants.ts';
+
+const EMPTY = Buffer.alloc(0);
+/** Channel bytes, made once for all connections. */
+const CHANNEL_BYTES = [0, 1, 2, 3].map((channel) => Buffer.of(channel));
+
+/** One per connection. Sends nothing once the socket has been ended. */
+export class MessageSender {
+  readonly #socket: Socket;
+  readonly #protocol: Subprotocol;
+
+  constructor(socket: Socket, protocol: Subprotocol) {
+    this.#socket = socket;
+    this.#protocol = protocol;
+  }
+
+  /** As much waits in user space as may stand in front of a pong. */
+  get full(): boolean {
+    return this.#socket.writableLength >= OUTBOUND_HIGH_WATER;
+  }
+
+  get idle(): boolean {
+    return this.#socket.writableLength === 0;
+  }
+
+  /** One message, or several where the payload is longer than one may be. An empty payload gives the channel alone. */
+  message(channel: number, payload: Uint8Array): void {
+    if (!this.#socket.writable) return;
+    this.#socket.cork();
+    let at = 0;
+    do {
+      const part = payload.length <= MAX_SENT_PAYLOAD_BYTES ? payload : payload.subarray(at, at + MAX_SENT_PAYLOAD_BYTES);
+      if (this.#protocol.encoding === 'binary') this.#binary(channel, part);
+      else this.#socket.write(wholeFrame(OPCODE.text, Buffer.from(String(channel) + asBase64(part), 'latin1')));
+      at += part.length;
+    } while (at < payload.length);
+    this.#socket.uncork();
+  }
+
+  ping(): void {
+    this.#frame(wholeFrame(OPCODE.ping, EMPTY));
+  }
+
+  pong(payload: Uint8Array = EMPTY): void {
+    this.#frame(wholeFrame(OPCODE.pong, payload));
+  }
+
+  /** The last frame. Without a code the payload is empty, which only ever answers a close frame that had none. */
+  close(code: number | undefined, reason?: string): void {
+    this.#frame(code === undefined ? wholeFrame(OPCODE.close, EMPTY) : closeFrame(code, reason));
+  }
+
+  #binary(channel: number, payload: Uint8Array): void {
+    this.#socket.write(frameHead(OPCODE.binary, payload.length + 1, CHANNEL_BYTES[channel]));
+    if (payload.length > 0) this.#socket.write(payload);
+  }
+
+  #frame(frame: Buffer): void {
+    if (this.#socket.writable) this.#socket.write(frame);
+  }
+}
+
+function asBase64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64');
+}

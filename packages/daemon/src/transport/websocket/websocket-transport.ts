@@ -1,0 +1,254 @@
+// One client on WebSocket: joins socket, frame parser, channels, input queue and sender into a `Transport`.
+
+import type { Buffer } from 'node:buffer';
+import type { Socket } from 'node:net';
+import {
+  CHANNEL,
+  encodeStatus,
+  exitCodeStatus,
+  failureStatus,
+  type Subprotocol,
+  successStatus,
+  type WireStatus,
+} from '@berth/attach-protocol';
+import type { OutputStream, SessionStatus, Transport, TransportHandlers } from '../transport.ts';
+import type { RequestedStreams } from '../upgrade.ts';
+import { ChannelReader } from './channel-reader.ts';
+import { CLOSE_CODE, LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from './constants.ts';
+import { FrameParser } from './frame-parser.ts';
+import { InputQueue } from './input-queue.ts';
+import { KEEPALIVE_TIMES, Keepalive, type KeepaliveTimes } from './keepalive.ts';
+import { LINGER_TIMES, type LingerTimes, linger } from './linger.ts';
+import { MessageSender } from './message-sender.ts';
+
+/** An upgraded connection: the 101 has been written to the socket. */
+export type WebSocketConnection = {
+  readonly socket: Socket;
+  /** What came behind the request in the same packet. */
+  readonly head: Buffer;
+  readonly protocol: Subprotocol;
+  readonly streams: RequestedStreams;
+};
+
+/** Waiting times, by tests only. */
+export type TransportTimes = { readonly keepalive: KeepaliveTimes; readonly linger: LingerTimes; readonly lostInputMs: number };
+
+const TIMES: TransportTimes = { keepalive: KEEPALIVE_TIMES, linger: LINGER_TIMES, lostInputMs: LOST_CLIENT_INPUT_MS };
+const NOTHING = new Uint8Array(0);
+
+/**
+ *   open --finish()--> finishing --client closes, or takes nothing--> closed
+ *    |                                                                  ^
+ *    +--client's close frame, FIN, fault, loss; destroy()--> lost ------+
+ *
+ * `finishing`: status and close frame are on their way, input is read and thrown away. `lost`: `closed` has been or will be said, after
+ * the input that came before.
+ */
+type State = 'open' | 'finishing' | 'lost' | 'closed';
+
+/** Sends the empty first message at once: clients wait for it to know that they are attached. */
+export class WebSocketTransport implements Transport {
+  readonly protocol: string;
+  readonly #socket: Socket;
+  readonly #streams: RequestedStreams;
+  readonly #subprotocol: Subprotocol;
+  readonly #times: TransportTimes;
+  readonly #sender: MessageSender;
+  readonly #parser: FrameParser;
+  readonly #input: InputQueue;
+  readonly #keepalive: Keepalive;
+  readonly #gone = Promise.withResolvers<void>();
+  #handlers: TransportHandlers | undefined;
+  #state: State = 'open';
+  #reading = true;
+  #wantsDrain = false;
+  /** A ping that came while too much was queued; only the newest is answered (RFC 6455, 5.5.3). */
+  #latePing: Buffer | undefined;
+  #lossReason = 'connection lost';
+
+  constructor(connection: WebSocketConnection, times: TransportTimes = TIMES) {
+    const { socket, head, protocol, streams } = connection;
+    this.protocol = protocol.name;
+    this.#socket = socket;
+    this.#streams = streams;
+    this.#subprotocol = protocol;
+    this.#times = times;
+    this.#sender = new MessageSender(socket, protocol);
+    this.#input = new InputQueue({
+      stdin: (chunk) => this.#handlers?.stdin(chunk),
+      stdinEof: () => this.#handlers?.stdinEof(),
+      closed: (reason) => this.#handlers?.closed(reason),
+    });
+    this.#parser = this.#makeParser();
+    this.#keepalive = new Keepalive(
+      socket,
+      {
+        ping: () => this.#state === 'open' && this.#sender.idle && this.#sender.ping(),
+        pong: () => this.#state === 'open' && !this.#sender.full && this.#sender.pong(),
+      },
+      times.keepalive,
+    );
+    socket.setNoDelay(true);
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.#lossReason = `connection lost: ${error.code ?? error.message}`;
+    });
+    socket.once('close', () => this.#socketClosed());
+    socket.on('drain', () => this.#drained());
+    if (head.length > 0) socket.unshift(head);
+    this.#sender.message(streams.stdout ? CHANNEL.stdout : streams.stderr ? CHANNEL.stderr : CHANNEL.status, NOTHING);
+  }
+
+  start(handlers: TransportHandlers): void {
+    this.#handlers = handlers;
+    this.#socket.on('data', (chunk: Buffer) => this.#read(chunk));
+    this.#socket.once('end', () => this.#lost('client went away'));
+    // Lost before the session was ready: said as any other loss, and not from within this call.
+    if (this.#socket.destroyed) queueMicrotask(() => this.#input.close(this.#lossReason));
+  }
+
+  write(stream: OutputStream, chunk: Uint8Array): boolean {
+    if (this.#state !== 'open' || !this.#streams[stream] || chunk.length === 0) return true;
+    this.#sender.message(CHANNEL[stream], chunk);
+    if (!this.#sender.full) return true;
+    this.#wantsDrain = true;
+    return false;
+  }
+
+  pauseInput(): void {
+    this.#input.pause();
+  }
+
+  resumeInput(): void {
+    this.#input.resume();
+    if (!this.#reading && this.#input.bytes <= MAX_PENDING_INPUT_BYTES / 2) this.#readOn();
+  }
+
+  finish(status: SessionStatus): Promise<void> {
+    this.#input.stop();
+    if (this.#state === 'open') {
+      this.#state = 'finishing';
+      const message = encodeStatus(this.#subprotocol, wireStatus(status));
+      if (message !== undefined) this.#sender.message(CHANNEL.status, message);
+      this.#sender.close(CLOSE_CODE.normal);
+      this.#end();
+    }
+    return this.#gone.promise;
+  }
+
+  destroy(): void {
+    if (this.#state === 'open') {
+      this.#sender.close(CLOSE_CODE.goingAway);
+      this.#lossReason = 'ended by the server';
+      this.#state = 'lost';
+    }
+    this.#input.discard();
+    this.#socket.destroy();
+  }
+
+  #makeParser(): FrameParser {
+    const channels = new ChannelReader(this.#subprotocol, this.#streams.stdin, {
+      stdin: (piece) => this.#state === 'open' && this.#input.push(piece),
+      stdinEof: () => this.#state === 'open' && this.#input.eof(),
+      resize: (size) => this.#resize(size.columns, size.rows),
+      malformed: (reason) => this.#fail(CLOSE_CODE.protocolError, reason),
+    });
+    return new FrameParser({
+      messageStart: () => channels.messageStart(),
+      messagePiece: (piece) => channels.messagePiece(piece),
+      messageEnd: () => channels.messageEnd(),
+      ping: (payload) => this.#ping(payload),
+      pong: () => undefined,
+      close: (code) => this.#clientClosed(code),
+      failed: (code, reason) => this.#fail(code, reason),
+    });
+  }
+
+  #read(chunk: Buffer): void {
+    this.#keepalive.heard();
+    this.#parser.push(chunk);
+    this.#input.flush();
+    if (this.#input.bytes <= MAX_PENDING_INPUT_BYTES || this.#state !== 'open') return;
+    this.#reading = false;
+    this.#socket.pause();
+    this.#keepalive.unread();
+  }
+
+  #readOn(): void {
+    this.#reading = true;
+    this.#keepalive.read();
+    this.#socket.resume();
+  }
+
+  /** Overtakes input that waits for the container, but not input that need not wait. */
+  #resize(columns: number, rows: number): void {
+    if (this.#state !== 'open') return;
+    this.#input.flush();
+    this.#handlers?.resize({ columns, rows });
+  }
+
+  #ping(payload: Buffer): void {
+    if (this.#state !== 'open') return;
+    if (this.#sender.full) this.#latePing = payload;
+    else this.#sender.pong(payload);
+  }
+
+  #drained(): void {
+    if (this.#latePing !== undefined && this.#state === 'open') this.#sender.pong(this.#latePing);
+    this.#latePing = undefined;
+    if (!this.#wantsDrain || this.#handlers === undefined || this.#state !== 'open') return;
+    this.#wantsDrain = false;
+    this.#handlers.drain();
+  }
+
+  #clientClosed(code: number | undefined): void {
+    if (this.#state === 'open') {
+      this.#sender.close(code);
+      this.#lost(`client closed with ${code ?? 'no code'}`);
+    }
+    // Nothing more comes from the client, so nothing can turn our close into a reset: no need to wait for the client's.
+    if (this.#socket.writableFinished) this.#socket.destroy();
+    else this.#socket.once('finish', () => this.#socket.destroy());
+  }
+
+  #fail(code: number, reason: string): void {
+    if (this.#state !== 'open') return;
+    this.#sender.close(code, reason);
+    this.#lost(`client broke the protocol: ${reason}`);
+  }
+
+  #lost(reason: string): void {
+    if (this.#state !== 'open') return;
+    this.#state = 'lost';
+    this.#lossReason = reason;
+    this.#end();
+    this.#closeInput();
+  }
+
+  /** No more output: FIN behind what is queued, and input flows again so that nothing unread turns the end into a reset. */
+  #end(): void {
+    this.#keepalive.stop();
+    this.#readOn();
+    linger(this.#socket, this.#times.linger);
+  }
+
+  #socketClosed(): void {
+    this.#keepalive.stop();
+    const finishing = this.#state === 'finishing';
+    this.#state = 'closed';
+    if (!finishing && this.#handlers !== undefined) this.#closeInput();
+    this.#gone.resolve();
+  }
+
+  /** `closed` comes after the input before it; a container that reads none of that does not hold the session for ever. */
+  #closeInput(): void {
+    this.#input.close(this.#lossReason);
+    if (this.#input.bytes > 0) setTimeout(() => this.#input.discard(), this.#times.lostInputMs).unref();
+  }
+}
+
+function wireStatus(status: SessionStatus): WireStatus {
+  if (status.status === 'Success') return successStatus();
+  return status.exitCode === undefined
+    ? failureStatus(status.message, status.reason, status.code)
+    : exitCodeStatus(status.exitCode, status.message);
+}
