@@ -26,7 +26,8 @@ export function installNpmPackages() {
   if (!matchesLock()) {
     say('installing npm packages (about a minute the first time)');
     must('npm install', ...npm(['install', '--no-save', ...NPM_OPTIONS]), { env: cleanEnv() });
-    if (!matchesLock()) throw new SetupError('npm installed other versions than package-lock.json names; remove node_modules and try again.');
+    if (!matchesLock())
+      throw new SetupError('npm installed other versions than package-lock.json names; remove node_modules and try again.');
   }
   const wanted = `v${pinnedNodeVersion()}`;
   if (projectNodeVersion() === wanted) return;

@@ -37,7 +37,7 @@ process.exitCode = totals.failed === 0 ? 0 : 1;
 /** Suites by name, or single files; all suites when nothing is chosen. */
 function select() {
   const all = suites();
-  if (chosen.length === 0) return all.filter((suite) => suite.files.length > 0);
+  if (chosen.length === 0) return all.filter((suite) => suite.files.length > 0 && suite.onRequest !== true);
   const unknown = chosen.filter(
     (word) => !all.some((suite) => suite.name === word || suite.files.some((file) => file.includes(word))),
   );

@@ -5,7 +5,7 @@ import { root } from '../setup/paths.mjs';
 /**
  * `jobs` is how many files run at once: unit tests take what two processors give; tests with real containers measure times and
  * clean up after daemons, so they run one after the other.
- * @typedef {{ name: string, files: string[], jobs: number }} Suite
+ * @typedef {{ name: string, files: string[], jobs: number, onRequest?: boolean }} Suite
  */
 
 /** Files of a package's unit tests that make real containers or mounts. */
@@ -24,5 +24,7 @@ export function suites() {
     { name: 'shim', files: find('shim/test/**/*.test.ts'), jobs: 1 },
     { name: 'lcr', files: packages.filter((file) => REAL.test(file)), jobs: 1 },
     { name: 'system', files: find('test/system/**/*.test.ts'), jobs: 1 },
+    // Needs real clients that .ci/run brings; by name only.
+    { name: 'interop', files: find('test/interop/**/*.test.ts'), jobs: 1, onRequest: true },
   ];
 }

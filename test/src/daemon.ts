@@ -1,0 +1,196 @@
+/** A private berthd for one test file: its own folders, sockets and cgroups below a short path, and nothing left when it goes. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createWriteStream, existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type BerthClient, connect } from '@berth/client';
+import { leftovers } from './leftovers.ts';
+import { eventually, readProcess } from './processes.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const MAIN = join(ROOT, 'packages/daemon/src/main.ts');
+const DEFAULT_IMAGE = join(ROOT, '.cache/default-image.tar');
+
+/** How long a daemon may take to serve, ms; generous for a loaded machine. */
+const READY_MS = 60_000;
+/** How long a daemon may take to stop, ms: above its own limit. */
+const STOP_MS = 30_000;
+
+export type DaemonOptions = {
+  /** More TOML for the settings file. */
+  readonly settings?: string;
+  /** Runs the built program by its launcher instead of the sources. */
+  readonly built?: boolean;
+};
+
+/** Starts daemons, kills them, and checks at the end that nothing is left of them. */
+export class TestDaemon implements AsyncDisposable {
+  /** `/tmp/bt-XXXXXX`: short, because socket paths are. */
+  readonly dir = mkdtempSync('/tmp/bt-');
+  readonly #options: DaemonOptions;
+  #process: ChildProcess | undefined;
+  #client: BerthClient | undefined;
+  #streaming = '';
+
+  private constructor(options: DaemonOptions) {
+    this.#options = options;
+    const mark = basename(this.dir);
+    writeFileSync(
+      join(this.dir, 'berthd.toml'),
+      `root = "${this.root}"\nstate = "${this.state}"\nlog_level = "info"\n[runtime]\ncgroup_parent = "${mark}"\n${options.settings ?? ''}\n`,
+    );
+  }
+
+  /** Starts a daemon on a free port and waits until it serves. */
+  static async start(options: DaemonOptions = {}): Promise<TestDaemon> {
+    const daemon = new TestDaemon(options);
+    await daemon.start();
+    return daemon;
+  }
+
+  get root(): string {
+    return join(this.dir, 'r');
+  }
+
+  get state(): string {
+    return join(this.dir, 's');
+  }
+
+  get socket(): string {
+    return join(this.state, 'berth.sock');
+  }
+
+  /** Where pods put their containers' logs. */
+  get logs(): string {
+    return join(this.dir, 'l');
+  }
+
+  /** `http://127.0.0.1:PORT` */
+  get streaming(): string {
+    return this.#streaming;
+  }
+
+  get pid(): number {
+    const pid = this.#process?.pid;
+    if (pid === undefined) throw new Error('the daemon does not run');
+    return pid;
+  }
+
+  get client(): BerthClient {
+    this.#client ??= connect({ socket: this.socket });
+    return this.#client;
+  }
+
+  /** What the daemons of this test have written to their log so far. */
+  log(): string {
+    return readFileSync(join(this.dir, 'berthd.log'), 'utf8');
+  }
+
+  /** Starts the daemon again over the same folders. */
+  async start(): Promise<void> {
+    const flags = [
+      '--config',
+      join(this.dir, 'berthd.toml'),
+      '--streaming-address',
+      '127.0.0.1:0',
+      '--default-image',
+      DEFAULT_IMAGE,
+    ];
+    const [command, args] = this.#options.built
+      ? [join(ROOT, 'bin/berthd'), flags]
+      : [process.execPath, ['--conditions=source', MAIN, ...flags]];
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, BERTH_TEST: this.dir } });
+    this.#process = child;
+    child.stderr?.pipe(createWriteStream(join(this.dir, 'berthd.log'), { flags: 'a' }));
+    this.#streaming = await readyLine(child, () => this.log());
+  }
+
+  /** SIGKILL: as if the machine had taken it. */
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL');
+  }
+
+  /** SIGTERM; containers go on. */
+  async stop(): Promise<void> {
+    await this.#end('SIGTERM');
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#process?.kill(signal);
+  }
+
+  /** Removes every pod with its containers; the daemon goes on. */
+  async removeEverything(): Promise<void> {
+    const { items } = await this.client.runtime.listPodSandbox({});
+    for (const { id } of items) {
+      await this.client.runtime.stopPodSandbox({ podSandboxId: id });
+      await this.client.runtime.removePodSandbox({ podSandboxId: id });
+    }
+  }
+
+  /** Process ids of the shims that the state folder names. */
+  shimPids(): number[] {
+    return globSync(join(this.state, '*/shim.pid'))
+      .map((file) => Number.parseInt(readFileSync(file, 'utf8'), 10))
+      .filter((pid) => readProcess(pid)?.command.includes('shim') === true);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const mark = basename(this.dir);
+    const shims = this.shimPids();
+    try {
+      if (this.#process === undefined) await this.start();
+      this.signal('SIGCONT');
+      await this.removeEverything();
+      await this.stop();
+      const left = (): string[] => [
+        ...leftovers(mark),
+        ...shims.filter((pid) => readProcess(pid)?.command.includes('shim') === true).map((pid) => `shim ${pid}`),
+      ];
+      await eventually('nothing is left', () => left().length === 0, 20_000).catch(() => {
+        throw new Error(`left behind:\n${left().join('\n')}`);
+      });
+    } catch (error) {
+      // The log says more than the failure; folders stay for a look at them only when somebody wants that.
+      process.stderr.write(`${tail(this.log())}\n`);
+      throw error;
+    } finally {
+      this.#process?.kill('SIGKILL');
+      if (process.env['BERTH_TEST_KEEP'] === undefined && leftovers(mark).length === 0)
+        rmSync(this.dir, { recursive: true, force: true });
+    }
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    this.#client?.close();
+    this.#client = undefined;
+    const child = this.#process;
+    if (child === undefined) return;
+    this.#process = undefined;
+    child.kill(signal);
+    await eventually(`berthd ends by ${signal}`, () => child.exitCode !== null || child.signalCode !== null, STOP_MS);
+    if (signal !== 'SIGKILL' && child.exitCode !== 0) throw new Error(`berthd ended with ${child.exitCode ?? child.signalCode}`);
+  }
+}
+
+/** Waits for the line that a serving daemon prints; gives the streaming server's URL. */
+async function readyLine(child: ChildProcess, log: () => string): Promise<string> {
+  let text = '';
+  child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  const url = await eventually(
+    'berthd is ready',
+    () => {
+      if (child.exitCode !== null) throw new Error(`berthd ended with ${child.exitCode}:\n${tail(log())}`);
+      return /^berthd ready socket=\S+ streaming=(\S+)$/m.exec(text)?.[1];
+    },
+    READY_MS,
+  );
+  return url;
+}
+
+const tail = (text: string): string => text.split('\n').slice(-30).join('\n');
+
+/** Whether set-up has made the default image; a test without it would fail for a reason that it does not tell. */
+export const hasDefaultImage = (): boolean => existsSync(DEFAULT_IMAGE);

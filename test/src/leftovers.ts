@@ -1,0 +1,36 @@
+/** What a daemon and its containers may have left on the machine: processes, mounts, cgroups, LXC's own folders. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { listProcesses } from './processes.ts';
+
+/** Every process, mount and cgroup that carries the mark (a private folder's or cgroup's name); one line each. */
+export function leftovers(mark: string): string[] {
+  const processes = listProcesses()
+    .filter(({ pid, command, state }) => pid !== process.pid && state !== 'Z' && command.includes(mark))
+    .map(({ pid, command }) => `process ${pid}: ${command}`);
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .filter((line) => line.includes(mark))
+    .map((line) => `mount: ${line}`);
+  const cgroups = cgroupsNamed(mark).map((path) => `cgroup: ${path}`);
+  const lxc = existsSync(join('/run/lxc', mark)) ? [`folder: ${join('/run/lxc', mark)}`] : [];
+  return [...processes, ...mounts, ...cgroups, ...lxc];
+}
+
+/** Cgroup directories whose path has the mark, in every hierarchy. */
+function cgroupsNamed(mark: string): string[] {
+  const base = '/sys/fs/cgroup';
+  const hierarchies = existsSync(join(base, 'cgroup.controllers')) ? [base] : readdirSync(base).map((name) => join(base, name));
+  return hierarchies.flatMap((hierarchy) => walk(hierarchy, mark, 4));
+}
+
+function walk(dir: string, mark: string, depth: number): string[] {
+  if (depth === 0) return [];
+  try {
+    return readdirSync(dir, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .flatMap(({ name }) => (name.includes(mark) ? [join(dir, name)] : walk(join(dir, name), mark, depth - 1)));
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,57 @@
+/** Looking at and signalling processes from tests. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export type ProcessInfo = { readonly pid: number; readonly ppid: number; readonly state: string; readonly command: string };
+
+/** Every process of this machine that can be read right now. */
+export function listProcesses(): ProcessInfo[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((name) => readProcess(Number(name)) ?? []);
+}
+
+/** Undefined when there is no such process (any more). */
+export function readProcess(pid: number): ProcessInfo | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const [state = '?', ppid = '0'] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+    return { pid, ppid: Number(ppid), state, command };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Open descriptors of a process. */
+export const countDescriptors = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
+
+/** Memory of a process that is in RAM, bytes. */
+export function residentBytes(pid: number): number {
+  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return Number(kib ?? '0') * 1024;
+}
+
+/** The most that it ever was, bytes. */
+export function peakResidentBytes(pid: number): number {
+  const kib = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return Number(kib ?? '0') * 1024;
+}
+
+/**
+ * Asks again and again until the answer is neither undefined nor false.
+ * @throws Error naming `what` after `timeoutMs`
+ */
+export async function eventually<T>(
+  what: string,
+  probe: () => T | undefined | false | Promise<T | undefined | false>,
+  timeoutMs = 30_000,
+): Promise<T> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const answer = await probe();
+    if (answer !== undefined && answer !== false) return answer;
+    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await sleep(20);
+  }
+}
