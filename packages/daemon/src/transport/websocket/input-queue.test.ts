@@ -1,0 +1,90 @@
+// Order and bounds of waiting input.
+
+import assert from 'node:assert/strict';
+import { Buffer } from 'node:buffer';
+import { test } from 'node:test';
+import { InputQueue } from './input-queue.ts';
+
+function recorded(pauseAfter = Number.POSITIVE_INFINITY): { queue: InputQueue; events: string[] } {
+  const events: string[] = [];
+  let left = pauseAfter;
+  const queue: InputQueue = new InputQueue({
+    stdin: (chunk) => {
+      events.push(chunk.length > 20 ? `stdin of ${chunk.length}` : chunk.toString());
+      left -= 1;
+      if (left === 0) queue.pause();
+    },
+    stdinEof: () => events.push('EOF'),
+    closed: (reason) => events.push(`closed ${reason}`),
+  });
+  return { queue, events };
+}
+
+const big = (byte: string): Buffer => Buffer.alloc(2_000, byte);
+
+test('small pieces of one read become one chunk', () => {
+  const { queue, events } = recorded();
+  for (const piece of ['a', 'b', 'c']) queue.push(Buffer.from(piece));
+  assert.deepEqual(events, []);
+  queue.flush();
+  queue.push(Buffer.from('d'));
+  queue.push(big('x'));
+  assert.deepEqual(events, ['abc', 'd', 'stdin of 2000']);
+});
+
+test('while paused everything waits, in order, and is counted', () => {
+  const { queue, events } = recorded(1);
+  queue.push(big('1'));
+  queue.push(big('2'));
+  queue.push(Buffer.from('3'));
+  queue.eof();
+  queue.close('gone');
+  assert.deepEqual(events, ['stdin of 2000']);
+  assert.ok(queue.bytes > 2_001);
+  queue.resume();
+  assert.deepEqual(events, ['stdin of 2000', 'stdin of 2000', '3', 'EOF', 'closed gone']);
+  assert.equal(queue.bytes, 0);
+});
+
+test('the end is told even to a paused session when nothing waits before it', () => {
+  const { queue, events } = recorded(1);
+  queue.push(big('1'));
+  queue.eof();
+  queue.close('gone');
+  queue.close('again');
+  assert.deepEqual(events, ['stdin of 2000', 'EOF', 'closed gone']);
+});
+
+test('pausing from within stops at that chunk', () => {
+  const { queue, events } = recorded(2);
+  queue.pause();
+  for (const piece of ['a', 'b', 'c']) {
+    queue.push(Buffer.from(piece));
+    queue.flush();
+  }
+  queue.resume();
+  assert.deepEqual(events, ['a', 'b']);
+  queue.resume();
+  assert.deepEqual(events, ['a', 'b', 'c']);
+});
+
+test('discarding gives up the waiting input and says closed', () => {
+  const { queue, events } = recorded();
+  queue.pause();
+  queue.push(big('1'));
+  queue.eof();
+  queue.close('gone');
+  queue.discard();
+  assert.deepEqual(events, ['closed gone']);
+});
+
+test('a stopped queue says nothing', () => {
+  const { queue, events } = recorded();
+  queue.pause();
+  queue.push(big('1'));
+  queue.stop();
+  queue.resume();
+  queue.push(big('2'));
+  queue.close('gone');
+  assert.deepEqual(events, []);
+});
