@@ -1,0 +1,42 @@
+// Shows a container that was just started from its first byte on, also when it has ended before anybody could attach.
+import { finished } from 'node:stream/promises';
+import type { Daemon } from '../daemon.ts';
+import { CliError, isRpcError } from '../errors.ts';
+import { replayLog } from '../logs/show-log.ts';
+import { FdWriter } from '../terminal/fd-writer.ts';
+import { type Outcome, runSession, type SessionTarget } from './run-session.ts';
+
+const STDOUT = 1;
+const STDERR = 2;
+
+/** Attaches from the start; `over` says that the container had ended and its whole log has been written. */
+export async function foreground(
+  daemon: Daemon,
+  target: Omit<SessionTarget, 'from'>,
+  interrupted: AbortSignal,
+): Promise<Outcome | { readonly kind: 'over' }> {
+  try {
+    return await runSession(daemon, { ...target, from: 'start' }, interrupted);
+  } catch (error) {
+    if (!isRpcError(error, 'CONTAINER_NOT_RUNNING')) throw error;
+  }
+  return await replay(daemon, target.containerId);
+}
+
+async function replay({ client }: Daemon, containerId: string): Promise<Outcome | { readonly kind: 'over' }> {
+  const logPath = (await client.runtime.containerStatus({ containerId })).status?.logPath ?? '';
+  if (logPath === '') throw new CliError('the container had ended before it could be attached to, and it has no log');
+  const sinks = { stdout: new FdWriter(STDOUT), stderr: new FdWriter(STDERR) };
+  try {
+    const closed = Promise.all([finished(sinks.stdout), finished(sinks.stderr)]);
+    closed.catch(() => {});
+    await Promise.race([replayLog(logPath, sinks), closed]);
+    sinks.stdout.end();
+    sinks.stderr.end();
+    await closed;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EPIPE') return { kind: 'reader-gone' };
+    throw error;
+  }
+  return { kind: 'over' };
+}

@@ -1,0 +1,98 @@
+// One attach session between the user's terminal or pipes and a container.
+import { once } from 'node:events';
+import { pipeline } from 'node:stream/promises';
+import type { AttachSession, SessionEnd } from '@berth/client';
+import type { Daemon } from '../daemon.ts';
+import { DetachKeys } from '../terminal/detach-keys.ts';
+import { FdWriter } from '../terminal/fd-writer.ts';
+import { rawMode } from '../terminal/raw-mode.ts';
+import { followWindow } from './follow-window.ts';
+
+export type SessionTarget = {
+  readonly containerId: string;
+  readonly tty: boolean;
+  readonly stdin: boolean;
+  readonly from: 'now' | 'start';
+  readonly detachKeys: Uint8Array;
+};
+
+/** How it was left. */
+export type Outcome =
+  | { readonly kind: 'ended'; readonly end: Extract<SessionEnd, { kind: 'status' }> }
+  | { readonly kind: 'detached' }
+  | { readonly kind: 'signal'; readonly name: NodeJS.Signals }
+  /** Whoever read stdout or stderr has gone. */
+  | { readonly kind: 'reader-gone' };
+
+const STDOUT = 1;
+const STDERR = 2;
+/** Typed or pasted ahead of a container that does not read: beyond this the terminal waits, and with it the detach keys. */
+const MAX_TYPED_AHEAD_BYTES = 1024 * 1024;
+
+/**
+ * Runs a session to its end. All output has been written when it resolves, except to readers that have gone and after a signal. The
+ * terminal is as it was.
+ * @throws RpcError what the daemon refuses, StreamLost when the connection ends without a status.
+ */
+export async function runSession(daemon: Daemon, target: SessionTarget, interrupted: AbortSignal): Promise<Outcome> {
+  const { containerId, tty, stdin, from } = target;
+  const bySignal = (): Outcome => ({ kind: 'signal', name: interrupted.reason as NodeJS.Signals });
+  let session: AttachSession;
+  try {
+    session = await daemon.lib.attach(daemon.client, containerId, { stdin, stderr: !tty, tty, from, signal: interrupted });
+  } catch (error) {
+    if (interrupted.aborted) return bySignal();
+    throw error;
+  }
+  using raw = stdin && tty && process.stdin.isTTY ? rawMode(process.stdin) : undefined;
+  using _window = tty ? followWindow(session, raw) : undefined;
+  let readerGone = false;
+  const write = async (source: AttachSession['stdout'], fd: number): Promise<void> => {
+    if (source === undefined) return;
+    try {
+      await pipeline(source, new FdWriter(fd));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
+      readerGone = true;
+      session.detach();
+    }
+  };
+  const written = Promise.all([write(session.stdout, STDOUT), write(session.stderr, STDERR)]);
+  // Its failures are the session's own, or a descriptor's: looked at below.
+  written.catch(() => session.detach());
+  if (stdin) void pumpInput(session, target.detachKeys);
+  try {
+    const end = await session.ended;
+    if (interrupted.aborted) return bySignal();
+    await Promise.race([written, once(interrupted, 'abort')]);
+    if (interrupted.aborted) return bySignal();
+    if (readerGone) return { kind: 'reader-gone' };
+    return end.kind === 'detached' ? { kind: 'detached' } : { kind: 'ended', end };
+  } finally {
+    if (stdin) process.stdin.destroy();
+  }
+}
+
+/** Passes input on until its end, the detach keys or the session's end. */
+async function pumpInput(session: AttachSession, detachKeys: Uint8Array): Promise<void> {
+  const { stdin } = session;
+  if (stdin === undefined) return;
+  const typed = process.stdin.isTTY;
+  const keys = new DetachKeys(typed ? detachKeys : new Uint8Array(0));
+  const enough = typed ? MAX_TYPED_AHEAD_BYTES : stdin.writableHighWaterMark;
+  try {
+    for await (const chunk of process.stdin) {
+      const { pass, detach } = keys.push(chunk as Buffer);
+      if (pass.length > 0) stdin.write(pass);
+      if (detach) return session.detach();
+      while (stdin.writableLength >= enough && !stdin.destroyed) await Promise.race([once(stdin, 'drain'), once(stdin, 'close')]);
+      if (stdin.destroyed) return;
+    }
+  } catch {
+    // A terminal that has gone, or a session that has ended: `ended` tells the rest. What was read is followed by the end.
+  }
+  if (stdin.destroyed) return;
+  const held = keys.end();
+  if (held.length > 0) stdin.write(held);
+  stdin.end();
+}

@@ -1,0 +1,35 @@
+// Writes a command's answer to stdout; a reader that has gone (`berth ps | head`) is no error worth a word.
+import { writeSync } from 'node:fs';
+import { EXIT_SIGNAL_BASE } from '../exit-codes.ts';
+
+const STDOUT = 1;
+const STDERR = 2;
+const SIGPIPE = 13;
+const RETRY_MS = 5;
+const nap = new Int32Array(new SharedArrayBuffer(4));
+
+/** Writes all of it before returning: answers are small, and nothing may get lost at the exit. */
+export function print(text: string): void {
+  writeAll(STDOUT, text);
+}
+
+/** One line on stderr. */
+export function complain(text: string): void {
+  writeAll(STDERR, `${text}\n`);
+}
+
+function writeAll(fd: number, text: string): void {
+  const bytes = Buffer.from(text);
+  let at = 0;
+  while (at < bytes.length) {
+    try {
+      at += writeSync(fd, bytes, at);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      // A pipe that somebody else has made non-blocking: wait for its reader.
+      if (code === 'EAGAIN') Atomics.wait(nap, 0, 0, RETRY_MS);
+      else if (code === 'EPIPE') process.exit(EXIT_SIGNAL_BASE + SIGPIPE);
+      else throw error;
+    }
+  }
+}

@@ -1,0 +1,16 @@
+// Attach in one step: the CRI call and the connection to the URL that it returns.
+import type { BerthClient } from '../connect.ts';
+import { type AttachSession, type AttachStreamOptions, attachStream } from './attach-stream.ts';
+
+/** `tty` must be what the container has. */
+export type AttachOptions = AttachStreamOptions & { readonly tty?: boolean };
+
+/**
+ * Attaches to a running container.
+ * @throws RpcError what the daemon refuses (docs/attach.md); AttachRefused and StreamLost when connecting fails.
+ */
+export async function attach(client: BerthClient, containerId: string, options: AttachOptions = {}): Promise<AttachSession> {
+  const { stdin = false, stdout = true, stderr = false, tty = false, signal } = options;
+  const { url } = await client.runtime.attach({ containerId, stdin, stdout, stderr: stderr && !tty, tty }, { signal });
+  return await attachStream(url, { ...options, stderr: stderr && !tty });
+}
