@@ -65,7 +65,7 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
   const images = await rooms.openImages(config, log);
 
   const closing = new AbortController();
-  const wrap = rooms.records ?? ((records) => records);
+  const wrap = (records: Records): Records => rooms.records?.(records) ?? records;
   const shared = { runtime, log, bootId: rooms.bootId ?? (await readBootId()), now: nowNs, mutex: new KeyedMutex() };
   const containers = new Containers({
     ...shared,

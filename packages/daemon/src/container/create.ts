@@ -29,7 +29,7 @@ export async function createContainer(
   };
   const container = new Container(meta, initialStatus(deps.bootId), deps.records);
   store.add(container);
-  return await deps.mutex.run(container.id, async () => {
+  return deps.mutex.run(container.id, async () => {
     try {
       await deps.records.create(container.id, metaToJson(meta));
       await container.update(created(await deps.runtime.createContainer(meta.spec)));

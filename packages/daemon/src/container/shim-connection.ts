@@ -159,7 +159,7 @@ export async function recordLoss(deps: ContainerDeps, container: Container, reas
     return;
   }
   const record = await readExitRecord(deps.root, container.id);
-  if (record !== undefined) return await recordEnd(deps, container, record);
+  if (record !== undefined) return recordEnd(deps, container, record);
   deps.log.warn({ container: container.id, reason }, 'container has ended, nobody knows how');
   await keepEnd(deps, container, ended(unknownExit(reason, message, deps.now())), true);
 }

@@ -24,13 +24,13 @@ export async function stopContainer(
   signal?: AbortSignal,
 ): Promise<void> {
   if (graceMs > 0) {
-    await deps.mutex.run(container.id, async () => await sendStopSignal(deps, container));
+    await deps.mutex.run(container.id, () => sendStopSignal(deps, container));
     if (!mayRun(container.status.state)) return;
     if (container.status.state === 'running' && (await settledWithin(container.stopped, Math.min(graceMs, MAX_GRACE_MS), signal)))
       return;
     deps.log.info({ container: container.id, graceMs }, 'grace period is over, killing');
   }
-  await deps.mutex.run(container.id, async () => await killContainer(deps, container, signal));
+  await deps.mutex.run(container.id, () => killContainer(deps, container, signal));
 }
 
 async function sendStopSignal(deps: ContainerDeps, container: Container): Promise<void> {

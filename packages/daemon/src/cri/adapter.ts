@@ -12,6 +12,7 @@ import type {
 } from '@grpc/grpc-js';
 import { BerthError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
+import { sleep } from '../util/wait.ts';
 import type { BoundMethod, BoundService, Call } from './call.ts';
 import { notBuilt } from './errors.ts';
 import { instrument } from './instrument.ts';
@@ -47,13 +48,7 @@ function encode(schema: DescMessage, message: Message): Buffer {
 function implement(service: BoundService, method: BoundMethod, log: Log): UntypedServiceImplementation[string] {
   const { name, output, methodKind } = method.descriptor;
   if (methodKind === 'server_streaming' || methodKind === 'bidi_streaming') {
-    const refuse: handleServerStreamingCall<Message, Message> = (stream) => {
-      void instrument(name, log, async () => {
-        throw notBuilt(service.wireName, name);
-      }).then((outcome) => {
-        if ('failure' in outcome) stream.emit('error', outcome.failure);
-      });
-    };
+    const refuse: handleServerStreamingCall<Message, Message> = (stream) => void refuseStream(stream, service.wireName, name, log);
     return refuse;
   }
   const answer = async (request: unknown, context: Call, reply: sendUnaryData<Message>): Promise<void> => {
@@ -65,13 +60,31 @@ function implement(service: BoundService, method: BoundMethod, log: Log): Untype
     else reply(null, outcome.value);
   };
   if (methodKind === 'client_streaming') {
-    const handle: handleClientStreamingCall<Message, Message> = (stream, reply) =>
-      void answer(stream, callOf(stream, service.api, log), reply);
+    const handle: handleClientStreamingCall<Message, Message> = (stream, reply) => {
+      const call = callOf(stream, service.api, log);
+      void answer(untilRealEnd(stream, call.signal), call, reply);
+    };
     return handle;
   }
   const handle: handleUnaryCall<Message, Message> = (unary, reply) =>
     void answer(unary.request, callOf(unary, service.api, log), reply);
   return handle;
+}
+
+/**
+ * When a client goes away HTTP/2 ends the stream of its messages a moment before it closes the call, so that what was cut off looks whole.
+ * The call's close follows within the same turn or two of the event loop; this is far beyond that, and only streams pay for it.
+ */
+const CUT_OFF_MS = 50;
+
+async function* untilRealEnd(messages: AsyncIterable<unknown>, signal: AbortSignal): AsyncGenerator {
+  yield* messages;
+  await sleep(CUT_OFF_MS, signal);
+}
+
+async function refuseStream(stream: EventEmitter, wireName: string, name: string, log: Log): Promise<void> {
+  const outcome = await instrument(name, log, () => Promise.reject(notBuilt(wireName, name)));
+  if ('failure' in outcome) stream.emit('error', outcome.failure);
 }
 
 /** What unary and streaming calls have in common; their typed listeners differ. */

@@ -75,26 +75,23 @@ export function containerStatus(container: Container): ContainerStatus {
     logPath: logPath ?? '',
     ...(resources === undefined ? {} : { resources: { linux: resources } }),
     user: { linux: { uid: BigInt(user.uid), gid: BigInt(user.gid), supplementalGroups: user.groups.map(BigInt) } },
-    stopSignal: signalOf(stopSignal),
+    stopSignal: CRI_SIGNALS.get(stopSignal) ?? Signal.RUNTIME_DEFAULT,
   });
 }
 
-/** CRI numbers signals by its own list, with Linux' names. */
-function signalOf(number: number): Signal {
-  const names: Readonly<Record<string, unknown>> = Signal;
-  for (const [name, value] of Object.entries(constants.signals)) {
-    const signal = names[name];
-    if (value === number && typeof signal === 'number') return signal;
-  }
-  return number === REALTIME_MIN
-    ? Signal.SIGRTMIN
-    : number > REALTIME_MIN && number <= REALTIME_MIN + 15
-      ? Signal.SIGRTMIN + (number - REALTIME_MIN)
-      : Signal.RUNTIME_DEFAULT;
-}
+/** First and last real-time signal as the C library counts them, and how many CRI names from each end. */
+const REALTIME = { first: 34, fromFirst: 15, last: 64, fromLast: 14 };
 
-/** First real-time signal as the C library counts them. */
-const REALTIME_MIN = 34;
+/** CRI numbers signals by its own list, with Linux' names. */
+const CRI_SIGNALS: ReadonlyMap<number, Signal> = new Map(signalNames().map(([number, name]) => [number, Signal[name]]));
+
+function signalNames(): [number, keyof typeof Signal][] {
+  const names: [number, string][] = Object.entries(constants.signals).map(([name, number]) => [number, name]);
+  for (let up = 1; up <= REALTIME.fromFirst; up++) names.push([REALTIME.first + up, `SIGRTMINPLUS${up}`]);
+  for (let down = 1; down <= REALTIME.fromLast; down++) names.push([REALTIME.last - down, `SIGRTMAXMINUS${down}`]);
+  names.push([REALTIME.first, 'SIGRTMIN'], [REALTIME.last, 'SIGRTMAX']);
+  return names.filter((entry): entry is [number, keyof typeof Signal] => Object.hasOwn(Signal, entry[1]));
+}
 
 function verboseInfo(container: Container): object {
   const { meta, status } = container;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CgroupDriver, ContainerState, PodSandboxState, Signal } from '@berth/cri-api';
-import { DaemonUnderTest, refused } from '../testing/daemon-under-test.ts';
+import { DaemonUnderTest, refused, verbose } from '../testing/daemon-under-test.ts';
 import { BerthError } from '../util/errors.ts';
 
 test('Version, Status, RuntimeConfig and UpdateRuntimeConfig answer under both API versions', async () => {
@@ -19,7 +19,7 @@ test('Version, Status, RuntimeConfig and UpdateRuntimeConfig answer under both A
     ],
   );
   assert.match(status.status?.conditions[1]?.message ?? '', /host network/);
-  assert.equal(JSON.parse(status.info['config'] ?? '{}').streaming.port, 10_350);
+  assert.equal(verbose(status.info, 'config')['root'], `${host.dir}/root`);
   assert.deepEqual(
     status.runtimeHandlers.map((handler) => handler.name),
     ['', 'lcr'],
@@ -62,7 +62,7 @@ test('a pod goes from ready over notready to gone, and shows what it was given',
   );
   assert.deepEqual([status.labels, status.annotations, status.network?.ip], [{ app: 'web' }, { note: 'ü' }, '']);
   assert.ok(status.createdAt >= before && status.createdAt <= timestamp);
-  assert.equal(JSON.parse(info['info'] ?? '{}').netns, `/fake/${id}/net`);
+  assert.equal(verbose(info)['netns'], `/fake/${id}/net`);
 
   await host.cri.stopPodSandbox({ podSandboxId: id });
   await host.cri.stopPodSandbox({ podSandboxId: id.slice(0, 12) });
@@ -124,8 +124,8 @@ test('a container goes through its life, and its status tells it', async () => {
   const running = await host.cri.containerStatus({ containerId: id, verbose: true });
   assert.equal(running.status?.state, ContainerState.CONTAINER_RUNNING);
   assert.equal(running.status.startedAt, 1_700_000_000_000_000_001n);
-  const info = JSON.parse(running.info['info'] ?? '{}');
-  assert.deepEqual([info.sandboxID, info.runtimeType, info.pid], [pod, 'lcr', 5_000_000]);
+  const info = verbose(running.info);
+  assert.deepEqual([info['sandboxID'], info['runtimeType'], info['pid']], [pod, 'lcr', 5_000_000]);
   await assert.rejects(host.cri.startContainer({ containerId: id }), refused('FAILED_PRECONDITION', 'running'));
   await host.cri.updateContainerResources({ containerId: id, linux: { cpuShares: 512n } });
   const limits = (await host.cri.containerStatus({ containerId: id })).status?.resources?.linux;

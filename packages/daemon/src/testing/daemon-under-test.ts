@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import assert from 'node:assert/strict';
 import { ImageService, RuntimeService } from '@berth/cri-api';
+import { ImportRequestSchema, type ImportResponse, ImportResponseSchema } from '@berth/cri-api/berth';
 import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import { Client, credentials, Metadata, type ServiceError, status as grpc } from '@grpc/grpc-js';
 import { pino } from 'pino';
@@ -12,9 +13,8 @@ import { parseFlags } from '../config/flags.ts';
 import type { AttachTarget } from '../container/attach-target.ts';
 import type { AttachStreams } from '../cri/deps.ts';
 import { type Daemon, type Rooms, startDaemon } from '../daemon.ts';
-import type { Image, ImageStore } from '../image/image.ts';
+import { FakeImages } from './fake-images.ts';
 import { FakeRuntime } from './fake-runtime.ts';
-import { BerthError } from '../util/errors.ts';
 import type { Records } from '../util/records.ts';
 
 type Methods<S extends { readonly method: object }> = {
@@ -22,42 +22,6 @@ type Methods<S extends { readonly method: object }> = {
     ? (request?: MessageInitShape<I>, options?: { readonly deadline?: number; readonly api?: string }) => Promise<MessageShape<O>>
     : never;
 };
-
-const BUSYBOX: Image = {
-  id: `sha256:${'b'.repeat(64)}`,
-  names: ['docker.io/library/busybox:latest'],
-  size: 4_200_000,
-  layers: ['/fake/layer'],
-  run: { user: '1000:1000', env: ['PATH=/bin'], entrypoint: [], cmd: ['sh'], workingDir: '/', stopSignal: '', labels: {} },
-};
-
-class FakeImages implements ImageStore {
-  readonly #images = new Map([[BUSYBOX.id, BUSYBOX]]);
-
-  find(reference: string): Image | undefined {
-    const name = `docker.io/library/${reference}${reference.includes(':') ? '' : ':latest'}`;
-    return this.list().find((image) => image.id === reference || image.names.includes(name) || image.names.includes(reference));
-  }
-
-  list(): readonly Image[] {
-    return [...this.#images.values()];
-  }
-
-  async import(): Promise<Image> {
-    throw new Error('the fake image store imports nothing');
-  }
-
-  async remove(reference: string, inUse: (imageId: string) => boolean): Promise<void> {
-    const image = this.find(reference);
-    if (image === undefined) return;
-    if (inUse(image.id)) throw new BerthError('failed-precondition', 'IMAGE_IN_USE', `image ${reference} is in use`);
-    this.#images.delete(image.id);
-  }
-
-  async usage() {
-    return { path: '/fake/images', bytes: 4_200_000, inodes: 400 };
-  }
-}
 
 /** Host and daemon of one test. The host (fake runtime, folders) survives `restart` and `die`. */
 export class DaemonUnderTest implements AsyncDisposable {
@@ -67,6 +31,7 @@ export class DaemonUnderTest implements AsyncDisposable {
   readonly issued: { readonly target: AttachTarget; readonly streams: AttachStreams }[] = [];
   /** What the next `issue` fails with. */
   refuseAttach: Error | undefined;
+  imageStore = new FakeImages();
   logsReopened = 0;
   hostReleased = 0;
   bootId = 'boot-1';
@@ -161,6 +126,26 @@ export class DaemonUnderTest implements AsyncDisposable {
     return { pod, container };
   }
 
+  /** Streams an import. With `cancel` the stream is not ended: the call is cancelled when that resolves. */
+  async importImage(
+    messages: readonly MessageInitShape<typeof ImportRequestSchema>[],
+    cancel?: Promise<void>,
+  ): Promise<ImportResponse> {
+    const client = this.#connect();
+    const { promise, resolve, reject } = Promise.withResolvers<ImportResponse>();
+    const call = client.makeClientStreamRequest(
+      '/berth.v1.Images/Import',
+      (message: MessageInitShape<typeof ImportRequestSchema>) =>
+        Buffer.from(toBinary(ImportRequestSchema, create(ImportRequestSchema, message))),
+      (bytes: Buffer) => fromBinary(ImportResponseSchema, bytes),
+      (error: ServiceError | null, reply?: ImportResponse) => (reply === undefined ? reject(error) : resolve(reply)),
+    );
+    for (const message of messages) call.write(message);
+    if (cancel === undefined) call.end();
+    else void cancel.then(() => call.cancel());
+    return await promise.finally(() => this.#disconnect(client));
+  }
+
   #rooms(): Rooms {
     return {
       bootId: this.bootId,
@@ -169,7 +154,7 @@ export class DaemonUnderTest implements AsyncDisposable {
         this.hostReleased++;
       },
       openRuntime: async () => this.runtime,
-      openImages: async () => new FakeImages(),
+      openImages: async () => this.imageStore,
       connectShim: this.runtime.connectShim,
       openStreaming: async () => ({
         baseUrl: 'http://127.0.0.1:0',
@@ -187,25 +172,34 @@ export class DaemonUnderTest implements AsyncDisposable {
     };
   }
 
+  #connect(): Client {
+    const client = new Client(`unix:${this.socket}`, credentials.createInsecure(), {
+      'grpc.default_authority': 'localhost',
+      'grpc.use_local_subchannel_pool': 1,
+    });
+    this.#clients.add(client);
+    return client;
+  }
+
+  #disconnect(client: Client): void {
+    client.close();
+    this.#clients.delete(client);
+  }
+
   #client(service: typeof RuntimeService | typeof ImageService, name: string): object {
     const methods = service.methods.map((method) => [
       method.localName,
       async (request: Record<string, unknown> = {}, options: { readonly deadline?: number; readonly api?: string } = {}) => {
-        const client = new Client(`unix:${this.socket}`, credentials.createInsecure(), {
-          'grpc.default_authority': 'localhost',
-          'grpc.use_local_subchannel_pool': 1,
-        });
-        this.#clients.add(client);
+        const client = this.#connect();
         const path = `/runtime.${options.api ?? 'v1'}.${name}/${method.name}`;
         try {
           return await unary(client, path, method.input, method.output, request, options.deadline);
         } finally {
-          client.close();
-          this.#clients.delete(client);
+          this.#disconnect(client);
         }
       },
     ]);
-    return Object.fromEntries(methods);
+    return Object.fromEntries(methods) as object;
   }
 }
 
@@ -238,3 +232,8 @@ export const refused =
     for (const word of words) assert.ok(error.details.includes(word), `"${error.details}" lacks "${word}"`);
     return true;
   };
+
+/** What verbose answers carry: JSON in the map's entry of that name. */
+export function verbose(info: Readonly<Record<string, string>>, name = 'info'): Record<string, unknown> {
+  return JSON.parse(info[name] ?? '{}') as Record<string, unknown>;
+}

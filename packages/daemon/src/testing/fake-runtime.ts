@@ -4,7 +4,7 @@
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { LinuxContainerResources } from '@berth/cri-api';
+import { type LinuxContainerResources, NamespaceMode } from '@berth/cri-api';
 import { type ExitRecord, type Shim, ShimLost } from '../stdio/shim.ts';
 import { BerthError } from '../util/errors.ts';
 import { FakeShim } from './fake-shim.ts';
@@ -55,7 +55,9 @@ export class FakeRuntime implements Runtime {
   async createPod(pod: PodSpec): Promise<PodResources> {
     await this.before('createPod', pod.id);
     this.pods.set(pod.id, pod);
-    return pod.config.linux?.securityContext?.namespaceOptions?.network === 2 ? {} : { netns: `/fake/${pod.id}/net` };
+    return pod.config.linux?.securityContext?.namespaceOptions?.network === NamespaceMode.NODE
+      ? {}
+      : { netns: `/fake/${pod.id}/net` };
   }
 
   async removePod(pod: PodSpec): Promise<void> {

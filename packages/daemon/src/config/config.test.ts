@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+import { parseFlags } from './flags.ts';
+import { loadConfig } from './load.ts';
+
+async function withFile(text: string, use: (path: string) => Promise<void>): Promise<void> {
+  const dir = await mkdtemp(join(tmpdir(), 'berth-unit-'));
+  try {
+    const path = join(dir, 'berth.toml');
+    await writeFile(path, text);
+    await use(path);
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+}
+
+test('without a file and flags the defaults hold', async () => {
+  const config = await loadConfig(parseFlags([]));
+  assert.deepEqual(
+    [config.root, config.state, config.socket, config.logLevel],
+    ['/var/lib/berth', '/run/berth', '/run/berth/berth.sock', 'info'],
+  );
+  assert.deepEqual([config.streaming.host, config.streaming.port], ['127.0.0.1', 10_350]);
+  assert.equal(config.stdio.ringBytes, 262_144);
+  assert.match(config.runtime.shim, /\/shim\/build\/berth-shim$/);
+});
+
+test('the file sets everything, flags win over it', async () => {
+  const text = `
+root = "/r"
+state = "/s"
+log_level = "debug"
+[streaming]
+address = "127.0.0.2:1234"
+ticket_ttl_ms = 5000
+max_tickets = 5
+[stdio]
+slow = "end"
+exit_code_status = true
+[runtime]
+cgroup_parent = "/pods"
+[image]
+default_archive = "/img.tar"
+`;
+  await withFile(text, async (path) => {
+    const config = await loadConfig(parseFlags(['--config', path]));
+    assert.deepEqual([config.root, config.socket, config.logLevel], ['/r', '/s/berth.sock', 'debug']);
+    assert.deepEqual(
+      [config.streaming.host, config.streaming.port, config.streaming.ticketTtlMs, config.streaming.maxTickets],
+      ['127.0.0.2', 1234, 5000, 5],
+    );
+    assert.deepEqual([config.stdio.slow, config.stdio.exitCodeStatus], ['end', true]);
+    assert.deepEqual([config.runtime.cgroupParent, config.image.defaultArchive], ['/pods', '/img.tar']);
+    const flags = [
+      '--config',
+      path,
+      '--root',
+      '/x',
+      '--streaming-address',
+      '[::1]:0',
+      '--socket',
+      '/y.sock',
+      '--log-level',
+      'warn',
+      '--default-image',
+      '/o.tar',
+    ];
+    const over = await loadConfig(parseFlags(flags));
+    assert.deepEqual([over.root, over.state, over.socket, over.logLevel], ['/x', '/s', '/y.sock', 'warn']);
+    assert.deepEqual([over.streaming.host, over.streaming.port, over.streaming.maxTickets], ['::1', 0, 5]);
+    assert.equal(over.image.defaultArchive, '/o.tar');
+  });
+});
+
+test('what is wrong is named: file, key, reason', async () => {
+  const wrong: [string, RegExp][] = [
+    ['rooot = "/r"', /berth\.toml: "rooot": is not a setting/],
+    ['[streaming]\nhost = "x"', /"streaming\.host": is not a setting/],
+    ['root = "relative"', /"root": must be an absolute path/],
+    ['[streaming]\naddress = "127.0.0.1"', /"streaming\.address": must be HOST:PORT/],
+    ['[streaming]\naddress = "127.0.0.1:70000"', /at most 65535/],
+    ['[stdio]\nring_bytes = 10', /"stdio\.ring_bytes"/],
+    ['root = ', /is not TOML: line 1/],
+  ];
+  for (const [text, message] of wrong) {
+    await withFile(text, (path) => assert.rejects(loadConfig(parseFlags(['--config', path])), { code: 'CONFIG_INVALID', message }));
+  }
+  await assert.rejects(loadConfig(parseFlags(['--config', '/nowhere/berth.toml'])), { code: 'CONFIG_INVALID', message: /nowhere/ });
+  await assert.rejects(loadConfig(parseFlags(['--log-level', 'loud'])), {
+    code: 'CONFIG_INVALID',
+    message: /command line.*log_level/,
+  });
+  assert.throws(() => parseFlags(['--rot', '/r']), { code: 'CONFIG_INVALID', message: /--rot/ });
+  assert.throws(() => parseFlags(['extra']), { code: 'CONFIG_INVALID' });
+});
+
+const berthd = (...args: string[]) =>
+  promisify(execFile)(process.execPath, ['--conditions=source', new URL('../main.ts', import.meta.url).pathname, ...args], {
+    timeout: 60_000,
+  });
+
+test('berthd answers help and version, and refuses what it does not know with status 2', async () => {
+  assert.match((await berthd('--help')).stdout, /^Usage: berthd/);
+  assert.equal((await berthd('--version')).stdout, 'berthd 0.1.0\n');
+  await assert.rejects(berthd('--bogus'), (error: Error & { code: number; stderr: string }) => {
+    assert.equal(error.code, 2);
+    assert.match(error.stderr, /^berthd: .*--bogus/);
+    assert.ok(!error.stderr.includes('    at '), 'no stack trace for a mistake of the user');
+    return true;
+  });
+});
