@@ -22,14 +22,14 @@ export const line = (key: string, value: string): string => {
 };
 
 /**
- * A path as a field of `lxc.mount.entry`: getmntent(3) octal escapes for what separates fields (blank, tab, newline),
- * for the backslash itself and for `#`. `field` names it in the error.
+ * A path as a field of `lxc.mount.entry`: getmntent(3) knows octal escapes for what separates fields (blank, tab, newline)
+ * and for the backslash, and takes a line that begins with `#` for a comment. `field` names it in the error.
  */
 export const mountField = (field: string, path: string): string => {
   // biome-ignore lint: the control characters are the point
   if (/[\u0000-\u0008\u000b-\u001f\u007f]/.test(path)) throw invalid(field, 'control characters cannot be used in a mount');
-  if (path.length === 0) throw invalid(field, 'empty path');
-  return path.replace(/[ \t\n\\#]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
+  if (path === '' || path.startsWith('#')) throw invalid(field, `"${path}" cannot be used in a mount`);
+  return path.replace(/[ \t\n\\]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
 };
 
 /** A path as one word of a hook's shell command line: with backslashes, because LXC strips a pair of quotes around a value. */

@@ -47,18 +47,14 @@ describe('volumes', { timeout: 300_000 }, () => {
   test('a file, a missing host path, blanks and quotes in names', async () => {
     const hostPath = directory();
     const odd = `${fixture.top}/a b#c "d" \\e'f`;
-    const done = await fixture.run(pod, 'cat /one/two/file; ls -d "/x y" /missing; echo hi > "/x y/z"', {
+    const done = await fixture.run(pod, 'cat /one/two/file; echo; ls -d "/x y" /missing; echo hi > "/x y/z"', {
       mounts: [
         { containerPath: '/one/two/file', hostPath: `${hostPath}/file` },
         { containerPath: '/missing', hostPath: `${fixture.top}/not/there/yet` },
         { containerPath: '/x y', hostPath: odd },
       ],
     });
-    assert.equal(
-      done.stdout,
-      'content/missing\n/x y\n'.replace('/missing\n/x y\n', '\n').replace('\n', '') +
-        (done.stdout.endsWith('/x y\n') ? '/missing\n/x y\n' : ''),
-    );
+    assert.equal(done.stdout, 'content\n/missing\n/x y\n');
     assert.ok(statSync(`${fixture.top}/not/there/yet`).isDirectory());
     assert.equal(readFileSync(`${odd}/z`, 'utf8'), 'hi\n');
   });
@@ -126,7 +122,7 @@ describe('volumes', { timeout: 300_000 }, () => {
       { mounts: ['/data/sub', '/deep/up/made', '/abs'].map((containerPath) => ({ containerPath, hostPath })) },
       image,
     );
-    assert.equal(done.stdout, 'contentcontentcontent\n'.replace('\n', '') + '\n');
+    assert.equal(done.stdout, 'contentcontentcontent\n');
     assert.equal(readdirSync('/etc').length, before);
     for (const name of ['made', 'absolute']) assert.equal(existsSync(`${fixture.top}/${name}`), false);
   });

@@ -1,0 +1,102 @@
+/** Limits as cgroup files, for v1 and v2 (v2 unverified on a real machine). */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { fromJson, type JsonObject } from '@bufbuild/protobuf';
+import { LinuxContainerResourcesSchema } from '@berth/cri-api';
+import { BerthError } from '../util/errors.ts';
+import { V1, V2 } from './host-facts-samples.ts';
+import { cgroupSettings, grantedOomScoreAdj, mergeLimits, parseLimits, sharesToWeight } from './resources.ts';
+
+const limits = (json: JsonObject) => parseLimits(fromJson(LinuxContainerResourcesSchema, json));
+const written = (json: JsonObject, facts = V1) => cgroupSettings(limits(json), facts).map(({ file, value }) => `${file}=${value}`);
+
+describe('limits', () => {
+  const all: JsonObject = {
+    cpuShares: '512',
+    cpuPeriod: '100000',
+    cpuQuota: '50000',
+    memoryLimitInBytes: '1000',
+    memorySwapLimitInBytes: '1500',
+    cpusetCpus: '0-1,3',
+    cpusetMems: '0',
+  };
+
+  test('v1', () => {
+    assert.deepEqual(written(all), [
+      'cpu.shares=512',
+      'cpu.cfs_period_us=100000',
+      'cpu.cfs_quota_us=50000',
+      'memory.limit_in_bytes=1000',
+      'memory.memsw.limit_in_bytes=1500',
+      'cpuset.cpus=0-1,3',
+      'cpuset.mems=0',
+    ]);
+  });
+
+  test('v2 (unverified)', () => {
+    assert.deepEqual(written(all, V2), [
+      'cpu.weight=20',
+      'cpu.max=50000 100000',
+      'memory.max=1000',
+      'memory.swap.max=500',
+      'cpuset.cpus=0-1,3',
+      'cpuset.mems=0',
+    ]);
+    assert.deepEqual(written({ cpuQuota: '-1' }, V2), ['cpu.max=max 100000']);
+    assert.deepEqual(written({ memoryLimitInBytes: '-1', memorySwapLimitInBytes: '-1' }, V2), [
+      'memory.max=max',
+      'memory.swap.max=max',
+    ]);
+    assert.deepEqual(written({ unified: { 'memory.high': '5', 'pids.max': '9' } }, V2), ['memory.high=5', 'pids.max=9']);
+    assert.deepEqual(written({ hugepageLimits: [{ pageSize: '2MB', limit: '7' }] }, V2), ['hugetlb.2MB.max=7']);
+  });
+
+  test('shares become weights by the formula of Kubernetes', () => {
+    assert.deepEqual([2n, 1024n, 262_144n].map(sharesToWeight), [1n, 39n, 10_000n]);
+  });
+
+  test('0 and empty mean not set, too few shares are as few as possible', () => {
+    assert.deepEqual(written({ cpuShares: '0', memoryLimitInBytes: '0' }), []);
+    assert.deepEqual(written({ cpuShares: '1' }), ['cpu.shares=2']);
+  });
+
+  test('later limits win field by field', () => {
+    assert.deepEqual(
+      mergeLimits(limits({ cpuShares: '5', cpusetCpus: '0' }), limits({ cpuShares: '6' })),
+      limits({ cpuShares: '6', cpusetCpus: '0' }),
+    );
+  });
+
+  test('what the host or the field cannot is refused by name', () => {
+    const cases: readonly (readonly [JsonObject, typeof V1, string, RegExp])[] = [
+      [{ cpusetCpus: '0;1' }, V1, 'invalid-argument', /cpuset_cpus/],
+      [{ cpuQuota: '-2' }, V1, 'invalid-argument', /cpu_quota/],
+      [{ oomScoreAdj: '1001' }, V1, 'invalid-argument', /oom_score_adj/],
+      [{ unified: { 'memory.high': '5' } }, V1, 'failed-precondition', /unified/],
+      [{ unified: { '../x': '5' } }, V2, 'invalid-argument', /unified/],
+      [{ unified: { 'memory.high': '5\n' } }, V2, 'invalid-argument', /unified/],
+      [{ unified: { 'cgroup.freeze': '1' } }, V2, 'unimplemented', /cgroup\.freeze/],
+      [{ hugepageLimits: [{ pageSize: '2MB', limit: '7' }] }, V1, 'failed-precondition', /hugepage_limits/],
+      [{ hugepageLimits: [{ pageSize: '../', limit: '0' }] }, V1, 'invalid-argument', /hugepage_limits/],
+      [{ memorySwapLimitInBytes: '5' }, { ...V1, swapLimit: false }, 'failed-precondition', /memory_swap_limit_in_bytes/],
+      [{ memorySwapLimitInBytes: '5' }, V2, 'invalid-argument', /memory_swap_limit_in_bytes/],
+      [{ memoryLimitInBytes: '9', memorySwapLimitInBytes: '5' }, V2, 'invalid-argument', /memory_swap_limit_in_bytes/],
+    ];
+    for (const [json, facts, kind, text] of cases)
+      assert.throws(
+        () => written(json, facts),
+        (error: unknown) => error instanceof BerthError && error.kind === kind && text.test(error.message),
+        JSON.stringify(json),
+      );
+  });
+
+  test('a limit of 0 huge pages needs no controller: kubelets always send it', () => {
+    assert.deepEqual(written({ hugepageLimits: [{ pageSize: '2MB', limit: '0' }] }), []);
+  });
+
+  test('oom_score_adj is given as far as the daemon may go', () => {
+    assert.deepEqual(grantedOomScoreAdj(limits({ oomScoreAdj: '-998' }), V1), { value: 0, clamped: true });
+    assert.deepEqual(grantedOomScoreAdj(limits({ oomScoreAdj: '-998' }), V2), { value: -998, clamped: false });
+    assert.equal(grantedOomScoreAdj({}, V1), undefined);
+  });
+});
