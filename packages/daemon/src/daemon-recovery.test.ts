@@ -3,7 +3,7 @@ import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ContainerState, PodSandboxState } from '@berth/cri-api';
-import { DaemonUnderTest } from './testing/daemon-under-test.ts';
+import { DaemonUnderTest, verbose } from './testing/daemon-under-test.ts';
 import type { RecordFile, Records } from './util/records.ts';
 
 const statusOf = async (host: DaemonUnderTest, containerId: string) => {
@@ -251,6 +251,8 @@ async function checkConsistent(host: DaemonUnderTest): Promise<void> {
       'what runs is shown as running, and nothing else',
     );
     assert.notEqual(state, ContainerState.CONTAINER_UNKNOWN);
+    const { info } = await host.cri.containerStatus({ containerId: id, verbose: true });
+    assert.equal(verbose(info)['removing'], false, 'a removal that had begun is finished');
   }
 }
 
