@@ -1,0 +1,46 @@
+// Where in which log file the container's bytes are: segments (one file, no hole) and, in them, a position per MiB. Bounded.
+#ifndef BERTH_LOGINDEX_H
+#define BERTH_LOGINDEX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "frame.h"
+
+// 512 positions of 24 bytes cover 512 MiB exactly and, thinned, any length with a coarser step.
+#define INDEX_POSITIONS 512u
+// Files and holes that are remembered: kubelet keeps 5 files. The oldest goes first.
+#define INDEX_SEGMENTS 64u
+// A reader that starts at the nearest position skips at most this much.
+#define INDEX_STEP (1024u * 1024)
+
+struct index_segment {
+  uint64_t begin, end;  // offsets; `end` exclusive
+  uint64_t inode, device;
+};
+
+struct index_position {
+  uint64_t offset, position;
+  uint32_t segment;  // counted from the container's start
+  uint32_t first;    // 1: the segment's beginning, never thinned
+};
+
+struct log_index {
+  struct index_segment segments[INDEX_SEGMENTS];
+  struct index_position positions[INDEX_POSITIONS];
+  uint32_t segment_count, position_count;
+  uint32_t segments_dropped;
+};
+
+// A new file, or the first record after a hole.
+void index_begin(struct log_index *index, uint64_t offset, uint64_t inode, uint64_t device, uint64_t position);
+// Records from `offset` on are about to be written at `position`.
+void index_mark(struct log_index *index, uint64_t offset, uint64_t position);
+// The log holds everything below `offset` now.
+void index_extend(struct log_index *index, uint64_t offset);
+// What was written to this file is not there any more (somebody truncated it).
+void index_forget(struct log_index *index, uint64_t inode, uint64_t device);
+// Kind 1 or 3 for an offset that is not in the ring; `limit` is the ring's first offset.
+void index_locate(const struct log_index *index, uint64_t offset, uint64_t limit, struct location *location);
+
+#endif

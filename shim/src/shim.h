@@ -1,0 +1,224 @@
+// Everything that one shim holds, and the steps of its life. One thread, one loop (loop.c); nothing here blocks on a peer.
+#ifndef BERTH_SHIM_H
+#define BERTH_SHIM_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "config.h"
+#include "frame.h"
+#include "log.h"
+#include "ring.h"
+
+// Input that the container has not taken; also the credit that a daemon starts with.
+#define STDIN_QUEUE (256u * 1024)
+// Credit goes back in lumps: a keystroke must not cost a frame. A writer that has used nothing always finds three quarters.
+#define STDIN_CREDIT_LUMP (64u * 1024)
+// Connections that have not said HELLO yet, and how long they may take.
+#define MAX_WAITING 4
+#define HELLO_MS 5000u
+// Replies and notices that the daemon has not taken. Requests are not read while there is less room than one answer needs.
+#define CONTROL_QUEUE 8192u
+#define CONTROL_SPARE 512u
+// After the end the shim stays for a connected daemon this long since its last progress.
+#define LINGER_MS 60000u
+// LXC's monitor has its hooks and cgroups to do after init's end; longer than this it is stuck.
+#define MONITOR_END_MS 10000u
+// How long killing and removing what is left of the cgroups is tried.
+#define CGROUP_END_MS 5000u
+// Words of LXC kept for the error message of a start.
+#define LXC_WORDS 2048u
+// Big buffers that were not used for this long are given back.
+#define IDLE_MS 1000u
+// A terminal that nobody has open, and one that does not say when it takes input again, are looked at this often.
+#define TTY_POLL_MS 50u
+
+// What the trampoline says when it cannot execute the program: its step and errno, little-endian.
+#define STATUS_BYTES 5u
+enum status_step { STATUS_NOT_FOUND = 1, STATUS_NOT_EXECUTABLE, STATUS_CWD, STATUS_SYSTEM };
+// What the trampoline gets along with its one byte: status pipe, specification, stdin, stdout, stderr.
+#define HANDSHAKE_FDS 5
+
+enum stdin_state { STDIN_NONE = 0, STDIN_OPEN = 1, STDIN_CLOSED = 2 };
+enum phase { PHASE_STARTING, PHASE_RUNNING, PHASE_ENDING, PHASE_ENDED };
+enum exit_kind { EXIT_EXITED = 0, EXIT_SIGNALED = 1, EXIT_UNKNOWN = 2 };
+
+// One of the container's outputs: a pipe's end or the pty's master.
+struct source {
+  int fd;
+  uint8_t stream;
+  bool armed;        // in the epoll set
+  bool ended;        // EOF
+  bool grown;        // the pipe has its large size
+  uint64_t retry_at; // terminal that nobody has open: when to look again
+};
+
+struct stdin_queue {
+  int fd;
+  uint8_t state;
+  bool close_asked;
+  bool armed;
+  uint8_t *buffer;
+  uint32_t head, bytes;
+  uint32_t promised;    // bytes of announced STDIN frames that have not come yet
+  uint32_t returnable;  // taken by the container, credit not returned yet
+  uint64_t retry_at;
+  bool by_time;         // a hung up terminal: asked again by time only
+};
+
+// A connection that has not said HELLO.
+struct waiting {
+  int fd;
+  uint32_t have;
+  uint8_t bytes[FRAME_HEADER + FRAME_MAX_REQUEST];
+  uint64_t deadline;
+};
+
+// The daemon.
+struct connection {
+  int fd;
+  uint32_t events;  // as told to epoll
+  struct frame_parser parser;
+  uint32_t credit;  // that this daemon may still use
+  uint8_t *control;
+  uint32_t control_bytes;
+  // A frame of which the socket took only a part.
+  uint8_t part_head[FRAME_OUTPUT_HEAD];
+  uint32_t part_head_left;
+  const uint8_t *part;
+  uint32_t part_left;
+  uint8_t *stash;  // the part's data when the ring has moved over it
+  // The subscription.
+  bool subscribed, behind, exit_sent, closing;
+  uint64_t cursor, acked;
+  uint32_t window;
+  uint32_t position;  // record of the cursor, RING_NONE at the end
+  uint64_t progress_at, loss_told_at;
+};
+
+struct shim {
+  struct config config;
+  enum phase phase;
+  int epoll, signals, listener, report;
+  char *text_pages;  // the configuration as it was read, until init has it
+  size_t text_pages_bytes;
+  uint64_t now;  // monotonic ms, once per turn of the loop
+  // LXC's side.
+  pid_t monitor, init;
+  char *oom_score;
+  int init_pidfd, fifo, words, handshake, status;
+  char fifo_path[PATH_MAX];
+  char text[LXC_WORDS];
+  uint32_t text_bytes;
+  int64_t log_start;
+  bool monitor_ended, running_seen, exec_ended, exec_failed;
+  uint64_t running_deadline;
+  uint8_t status_bytes[STATUS_BYTES];
+  uint32_t status_have;
+  int wait_status;
+  char slave_path[64];
+  int child_stdio[3];  // init's ends, until the trampoline has them
+  uint64_t started_ns, finished_ns;
+  bool exit_seen, start_failed;
+  char failure_kind[16], failure[LXC_WORDS];
+  uint64_t ended_at, drain_deadline, stepped_at, record_retry_at;
+  bool cgroups_empty;
+  enum exit_kind exit_kind;
+  const char *reason;
+  struct exit_frame exit;
+  // The streams.
+  struct source out, err;
+  struct stdin_queue in;
+  struct ring ring;
+  struct log_file log;
+  uint64_t busy_at;
+  bool big_buffers;
+  bool held;  // output is not read: the subscriber is in the way
+  uint8_t *input;
+  struct connection conn;
+  struct waiting waiting[MAX_WAITING];
+  bool done;
+};
+
+// run.c: `berth-shim run`.
+int run_main(void);
+
+// loop.c
+enum watch { WATCH_SIGNALS, WATCH_LISTENER, WATCH_FIFO, WATCH_WORDS, WATCH_HANDSHAKE, WATCH_STATUS, WATCH_REPORT, WATCH_OUT, WATCH_ERR, WATCH_IN, WATCH_CONN, WATCH_WAITING };
+void watch(struct shim *shim, int fd, uint32_t events, uint32_t what);
+void unwatch(struct shim *shim, int fd);
+void loop_run(struct shim *shim);
+
+// stdio.c: the container's streams.
+int stdio_make(struct shim *shim);
+void stdio_begin(struct shim *shim);
+void source_read(struct shim *shim, struct source *source);
+void sources_update(struct shim *shim);
+void stdio_watch_terminal(struct shim *shim);
+bool sources_ended(const struct shim *shim);
+void stdio_close(struct shim *shim);
+
+// input.c: stdin.
+void input_take(struct shim *shim, const uint8_t *data, size_t bytes);
+void input_write(struct shim *shim);
+void input_close(struct shim *shim, uint8_t reason);
+uint32_t input_unread(const struct shim *shim);
+
+// start.c: lxc-start and the handshake with the trampoline.
+int start_lxc(struct shim *shim, const char **what);
+void start_handshake(struct shim *shim);
+void start_status(struct shim *shim);
+void start_words(struct shim *shim);
+void start_check(struct shim *shim);
+
+// report.c: the one line that says how the start went.
+void report_ok(struct shim *shim);
+void report_error(struct shim *shim, const char *kind, const char *text);
+void report_lxc(struct shim *shim);
+
+// monitor.c: what LXC's monitor says.
+int monitor_open(struct shim *shim);
+void monitor_read(struct shim *shim);
+void monitor_reap(struct shim *shim);
+void monitor_clean(struct shim *shim);
+
+// ending.c: from init's end to the record.
+void ending_begin(struct shim *shim, uint64_t finished_ns);
+void ending_step(struct shim *shim);
+// record.c
+int record_write(const char *path, const struct exit_frame *exit, const char *reason);
+
+// server.c: listening and HELLO; connection.c: requests; output.c: what the daemon gets.
+int server_listen(struct shim *shim);
+void server_accept(struct shim *shim);
+void server_hello(struct shim *shim, unsigned index);
+void server_expire(struct shim *shim);
+void connection_open(struct shim *shim, int fd);
+void connection_close(struct shim *shim);
+void connection_input(struct shim *shim);
+void output_control(struct shim *shim, const uint8_t *frame, size_t bytes);
+void output_subscribe(struct shim *shim, uint64_t from, uint32_t window);
+void output_ack(struct shim *shim, uint64_t offset);
+void output_committed(struct shim *shim, uint32_t position, uint64_t before);
+bool output_release(struct shim *shim, const struct ring_record *record, const uint8_t *data);
+bool output_waits(const struct shim *shim);
+void output_flush(struct shim *shim);
+void output_late(struct shim *shim);
+
+// cgroup.c
+void cgroup_join(const char *directory);
+int cgroup_signal(const char *directory, int signal);
+bool cgroup_kill(const char *directory);
+bool cgroup_remove(const char *directory);
+bool cgroup_oom(const char *directory);
+
+// The other faces of the program.
+int trampoline_main(int argc, char **argv);
+int pod_main(int argc, char **argv, bool pause);
+int oom_hook_main(int argc, char **argv);
+int overlay_main(int argc, char **argv);
+
+#endif

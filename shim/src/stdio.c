@@ -1,0 +1,161 @@
+// The container's streams: pipes or a pty, read into the ring, the log first.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shim.h"
+#include "util.h"
+
+// A busy pipe gets this size; quiet ones keep the kernel's 64 KiB, whose bookkeeping is a sixteenth.
+#define PIPE_BYTES (1024 * 1024)
+// Reads of one stream per turn of the loop: the other one and the daemon's requests come in between.
+#define READS_PER_TURN 16
+
+static int make_pipe(int *ours, int *childs, bool we_read) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) < 0) return errno;
+  *ours = ends[we_read ? 0 : 1];
+  *childs = ends[we_read ? 1 : 0];
+  set_nonblocking(*ours);
+  // Whoever may open it again by /proc/self/fd is set by owner, when init's is known.
+  fchmod(*childs, 0600);
+  return 0;
+}
+
+static int make_pty(struct shim *shim) {
+  int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  if (master < 0) return errno;
+  unsigned number;
+  int unlock = 0;
+  if (ioctl(master, TIOCSPTLCK, &unlock) < 0 || ioctl(master, TIOCGPTN, &number) < 0) return errno;
+  snprintf(shim->slave_path, sizeof shim->slave_path, "/dev/pts/%u", number);
+  int slave = open(shim->slave_path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (slave < 0) return errno;
+  fchmod(slave, 0620);
+  struct winsize size = {.ws_row = shim->config.rows, .ws_col = shim->config.cols};
+  ioctl(master, TIOCSWINSZ, &size);
+  shim->out = (struct source){.fd = master, .stream = 1, .grown = true};
+  shim->err = (struct source){.fd = -1, .stream = 2, .ended = true};
+  for (int i = 0; i < 3; i++) shim->child_stdio[i] = slave;
+  shim->in.fd = master;
+  shim->in.state = shim->config.stdin_open ? STDIN_OPEN : STDIN_NONE;
+  return 0;
+}
+
+int stdio_make(struct shim *shim) {
+  if (shim->config.tty) return make_pty(shim);
+  int error;
+  shim->out = (struct source){.fd = -1, .stream = 1};
+  shim->err = (struct source){.fd = -1, .stream = 2};
+  if ((error = make_pipe(&shim->out.fd, &shim->child_stdio[1], true)) != 0) return error;
+  if ((error = make_pipe(&shim->err.fd, &shim->child_stdio[2], true)) != 0) return error;
+  shim->in.fd = -1;
+  if (shim->config.stdin_open) {
+    shim->in.state = STDIN_OPEN;
+    return make_pipe(&shim->in.fd, &shim->child_stdio[0], false);
+  }
+  shim->child_stdio[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  return shim->child_stdio[0] < 0 ? errno : 0;
+}
+
+void stdio_watch_terminal(struct shim *shim) {
+  bool input = shim->in.armed && !shim->in.by_time && shim->out.retry_at == 0;
+  uint32_t events = (shim->out.armed ? EPOLLIN : 0u) | (input ? EPOLLOUT : 0u);
+  if (events != 0) watch(shim, shim->out.fd, events, WATCH_OUT);
+  else unwatch(shim, shim->out.fd);
+}
+
+static void source_arm(struct shim *shim, struct source *source, bool on) {
+  if (source->fd < 0 || source->armed == on) return;
+  source->armed = on;
+  if (shim->config.tty) stdio_watch_terminal(shim);
+  else if (on) watch(shim, source->fd, EPOLLIN, source->stream == 1 ? WATCH_OUT : WATCH_ERR);
+  else unwatch(shim, source->fd);
+}
+
+void stdio_begin(struct shim *shim) {
+  source_arm(shim, &shim->out, true);
+  source_arm(shim, &shim->err, true);
+  // Nothing asked of: only that nobody can read it any more.
+  if (!shim->config.tty && shim->in.state == STDIN_OPEN) watch(shim, shim->in.fd, 0, WATCH_IN);
+}
+
+static void source_end(struct shim *shim, struct source *source) {
+  source_arm(shim, source, false);
+  source->ended = true;
+}
+
+// Before output leaves the ring: a partial line goes to the log (LOCATE says the log has what the ring has not), and the daemon is asked.
+static bool may_evict(void *context, const struct ring_record *record, const uint8_t *data) {
+  struct shim *shim = context;
+  if (!output_release(shim, record, data)) return false;
+  if (shim->log.pending > 0 && record->offset + record->bytes > shim->log.offset) log_flush_partial(&shim->log);
+  return true;
+}
+
+void source_read(struct shim *shim, struct source *source) {
+  uint32_t most = shim->ring.size / 4 < FRAME_MAX_DATA ? shim->ring.size / 4 : FRAME_MAX_DATA;
+  source->retry_at = 0;
+  for (int turn = 0; turn < READS_PER_TURN && !source->ended; turn++) {
+    uint8_t *space;
+    uint32_t room = ring_reserve(&shim->ring, most, &space, may_evict, shim);
+    shim->held = room == 0;
+    if (room == 0) break;
+    ssize_t n = read(source->fd, space, room);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) break;
+    if (n <= 0) {
+      // A terminal that nobody has open gives EIO until somebody opens it again; only init's end makes that the end.
+      if (n < 0 && errno == EIO && shim->config.tty && shim->phase < PHASE_ENDING) {
+        source->retry_at = shim->now + TTY_POLL_MS;
+        source_arm(shim, source, false);
+        return;
+      }
+      source_end(shim, source);
+      break;
+    }
+    if (n >= (ssize_t)RING_MIN_READ) {
+      shim->big_buffers = true;
+      shim->busy_at = shim->now;
+    }
+    log_append(&shim->log, source->stream, space, (size_t)n, shim->now);
+    uint64_t before = shim->ring.next;
+    uint32_t position = ring_commit(&shim->ring, source->stream, (uint32_t)n);
+    output_committed(shim, position, before);
+    output_flush(shim);
+    if ((uint32_t)n < room) break;
+    if (!source->grown && (uint32_t)n >= most) {
+      source->grown = true;
+      fcntl(source->fd, F_SETPIPE_SZ, PIPE_BYTES);
+    }
+  }
+  if (!shim->held && !source->ended) source_arm(shim, source, true);
+}
+
+void sources_update(struct shim *shim) {
+  if (shim->held) {
+    // Room is looked for again after every event: the daemon may have taken something, or be late enough.
+    uint8_t *space;
+    uint32_t most = shim->ring.size / 4 < FRAME_MAX_DATA ? shim->ring.size / 4 : FRAME_MAX_DATA;
+    shim->held = ring_reserve(&shim->ring, most, &space, may_evict, shim) == 0;
+  }
+  if (shim->out.retry_at == 0 && !shim->out.ended) source_arm(shim, &shim->out, !shim->held);
+  if (!shim->err.ended) source_arm(shim, &shim->err, !shim->held);
+}
+
+bool sources_ended(const struct shim *shim) { return shim->out.ended && shim->err.ended; }
+
+void stdio_close(struct shim *shim) {
+  input_close(shim, 2);
+  source_end(shim, &shim->out);
+  source_end(shim, &shim->err);
+  if (shim->out.fd >= 0) close(shim->out.fd);
+  if (shim->err.fd >= 0) close(shim->err.fd);
+  shim->out.fd = shim->err.fd = -1;
+}

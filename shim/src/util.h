@@ -1,0 +1,46 @@
+// Small helpers that every part of the shim uses: time, memory, files, numbers.
+#ifndef BERTH_UTIL_H
+#define BERTH_UTIL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+// Nanoseconds since 1970.
+uint64_t wall_ns(void);
+// Milliseconds of the monotonic clock; what every deadline is counted in.
+uint64_t mono_ms(void);
+
+// Anonymous pages that cost nothing until they are touched. NULL when there are none.
+void *map_pages(size_t bytes);
+// Gives touched pages back; they read as zero afterwards.
+void drop_pages(void *p, size_t bytes);
+
+// Writes everything, waiting where needed; only for files and for peers that cannot stall us. 0 or an errno.
+int write_all(int fd, const void *data, size_t bytes);
+// Replaces a small file's text (a cgroup, sysctl or proc file). 0 or an errno.
+int write_text(const char *path, const char *text);
+// Reads a small file; the text ends with NUL. Bytes read, or -1 with errno.
+ssize_t read_text(const char *path, char *buffer, size_t size);
+
+// Unsigned decimal number, whole string, at most `max`.
+bool parse_number(const char *text, uint64_t max, uint64_t *out);
+// 64 hex digits to 32 bytes.
+bool parse_secret(const char *text, uint8_t out[32]);
+// Equal, in a time that does not depend on where they differ.
+bool equal_secret(const uint8_t *a, const uint8_t *b, size_t bytes);
+
+// Makes the directories of an absolute path, the last component excluded when `parents_only`. 0 or an errno.
+int make_dirs(const char *path, mode_t mode, bool parents_only);
+// Removes a directory and its empty parents, not above `stop`.
+void remove_empty_dirs(const char *path, const char *stop);
+
+// Puts descriptors 0 to 2 on /dev/null and closes every other but `keep` (-1: none).
+void close_everything_but(int keep);
+// Sets O_NONBLOCK.
+void set_nonblocking(int fd);
+// Default dispositions for all signals, nothing blocked: what a program that we start must find.
+void reset_signals(void);
+
+#endif
