@@ -234,6 +234,10 @@ describe('a container', { timeout: 300_000 }, () => {
     assert.equal(asked.stdout, "read\n/bin/sh: can't create /dev/own: Operation not permitted\n");
   });
 
+  test('the limit of open files is the usual one, not what Node raised its own to', async () => {
+    assert.equal((await fixture.run(pod, 'ulimit -Sn')).stdout, '1024\n');
+  });
+
   test('the pid namespace is its own', async () => {
     assert.equal((await fixture.run(pod, 'echo $$; ls -d /proc/[0-9]* | wc -l')).stdout.split('\n')[0], '1');
   });

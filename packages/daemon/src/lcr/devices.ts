@@ -88,8 +88,8 @@ const nodesBelow = async (top: string, below: string, field: string): Promise<re
   return nodes;
 };
 
-/** makedev(3): the kernel's split of a 64-bit device number. */
+/** makedev(3): the C library's split of a 64-bit device number into two of 32 bits. */
 export const deviceNumber = (rdev: bigint): { readonly major: number; readonly minor: number } => ({
-  major: Number(((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & ~0xfffn)),
-  minor: Number((rdev & 0xffn) | ((rdev >> 12n) & ~0xffn)),
+  major: Number(((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xffff_f000n)),
+  minor: Number((rdev & 0xffn) | ((rdev >> 12n) & 0xffff_ff00n)),
 });

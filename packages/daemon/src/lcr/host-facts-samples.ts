@@ -24,6 +24,7 @@ export const V1: HostFacts = {
   selinux: false,
   kernel: '6.18.0-test',
   swapLimit: true,
+  openFiles: '524288',
 };
 
 /** cgroup v2, all capabilities, AppArmor. */

@@ -13,13 +13,17 @@ export type HostFacts = {
   readonly selinux: boolean;
   /** `uname -r`, for seccomp profiles with a minKernel. */
   readonly kernel: string;
-  /** Files that exist in the memory controller's directories. */
+  /** True when the kernel accounts for swap. */
   readonly swapLimit: boolean;
+  /** RLIMIT_NOFILE, the hard one: a number or `unlimited`. */
+  readonly openFiles: string;
 };
 
 /** capabilities(7): bit numbers that this file needs. */
 const CAP_SYS_RESOURCE = 24n;
 const OOM_SCORE_ADJ_MIN = -1000;
+/** The kernel's hard limit when nobody has changed it (INR_OPEN_MAX). */
+const DEFAULT_OPEN_FILES = 4096;
 
 const exists = async (path: string): Promise<boolean> => {
   try {
@@ -45,12 +49,13 @@ const field = (status: string, name: string): bigint => {
 
 /** Reads them from the host. */
 export const readHostFacts = async (): Promise<HostFacts> => {
-  const [cgroups, status, oom, apparmor, selinux] = await Promise.all([
+  const [cgroups, status, oom, apparmor, selinux, limits] = await Promise.all([
     detectCgroups(),
     read('/proc/self/status'),
     read('/proc/self/oom_score_adj'),
     read('/sys/module/apparmor/parameters/enabled'),
     exists('/sys/fs/selinux/enforce'),
+    read('/proc/self/limits'),
   ]);
   const capabilities = field(status, 'CapBnd') & field(status, 'CapPrm');
   const memory = cgroups.hierarchies.find((hierarchy) => hierarchy.controllers.includes('memory'));
@@ -61,6 +66,7 @@ export const readHostFacts = async (): Promise<HostFacts> => {
     apparmor: apparmor === 'Y',
     selinux,
     kernel: release(),
+    openFiles: /^Max open files\s+\S+\s+(\d+|unlimited)/m.exec(limits)?.[1] ?? String(DEFAULT_OPEN_FILES),
     swapLimit: cgroups.limits === 'v2' || (memory !== undefined && (await exists(`${memory.base}/memory.memsw.limit_in_bytes`))),
   };
 };

@@ -36,6 +36,8 @@ export const prepareHost = async (config: Config): Promise<void> => {
       'STATE_PATH_TOO_LONG',
       `the state directory ${config.state} is longer than ${MAX_STATE_BYTES} bytes: socket paths below it would not fit into ${MAX_SOCKET_PATH_BYTES} bytes`,
     );
+  // What is made inside containers must be usable by their users, whatever the daemon was started with.
+  process.umask(0o022);
   for (const directory of [config.root, config.state]) {
     await mkdir(directory, { recursive: true, mode: 0o755 });
     await checkDirectory(directory);
@@ -43,7 +45,8 @@ export const prepareHost = async (config: Config): Promise<void> => {
   const table = await readMountinfo();
   const state = await realpath(config.state);
   // Pinned namespaces cannot be bound below a shared mount, and what is mounted here is nobody else's business.
-  if (mountOf(table, state)?.point !== state) {
+  const current = mountOf(table, state);
+  if (current?.point !== state || current.shared) {
     await must('mount', ['-n', '--bind', state, state]);
     await must('mount', ['-n', '--make-rprivate', state]);
   }
@@ -105,7 +108,9 @@ export const releaseHost = async (config: Config): Promise<boolean> => {
   await unless(['ENOENT', 'ENOTEMPTY', 'EBUSY'], rmdir(binDirectory(config)));
   await unless(['ENOENT', 'ENOTEMPTY'], rmdir(`${config.state}/pods`));
   const state = await unless(['ENOENT'], realpath(config.state));
-  if (state !== undefined && mountOf(await readMountinfo(), state)?.point === state) await run('umount', ['-l', '-n', '--', state]);
+  const current = state === undefined ? undefined : mountOf(await readMountinfo(), state);
+  // A whole file system that is mounted there is the administrator's.
+  if (state !== undefined && current?.point === state && current.part) await run('umount', ['-l', '-n', '--', state]);
   await removeCgroups(config);
   for (const directory of lxcRunDirectories(config.state)) await removeEmptyParents(directory);
   return true;

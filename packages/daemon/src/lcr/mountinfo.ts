@@ -1,7 +1,14 @@
 /** The host's mount table, read once per request that needs it: propagation of a source, mounts below a source. */
 import { readFile } from 'node:fs/promises';
 
-export type MountEntry = { readonly point: string; readonly shared: boolean; readonly slave: boolean; readonly id: number };
+export type MountEntry = {
+  readonly id: number;
+  readonly point: string;
+  readonly shared: boolean;
+  readonly slave: boolean;
+  /** True when a part of a file system is mounted, not its root: a bind mount. */
+  readonly part: boolean;
+};
 
 const unescape = (field: string): string =>
   field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
@@ -13,12 +20,13 @@ export const parseMountinfo = (text: string): readonly MountEntry[] =>
     .filter(Boolean)
     .map((line) => {
       const [left = ''] = line.split(' - ');
-      const [id, , , , point = '', , ...tags] = left.split(' ');
+      const [id, , , root, point = '', , ...tags] = left.split(' ');
       return {
         id: Number(id),
         point: Buffer.from(unescape(point), 'latin1').toString('utf8'),
         shared: tags.some((tag) => tag.startsWith('shared:')),
         slave: tags.some((tag) => tag.startsWith('master:')),
+        part: root !== '/',
       };
     });
 

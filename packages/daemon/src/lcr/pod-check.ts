@@ -29,7 +29,7 @@ export const checkPod = (config: PodSandboxConfig, id: string, facts: HostFacts)
       'needs a network plugin (CNI), which is not built yet; use the host network or no host port',
     );
   checkCgroupParent(config.linux?.cgroupParent ?? '');
-  // Seccomp, user, groups and read-only root of a sandbox are about a pause process; there is none, or it is the shim's own.
+  // `linux.overhead` and `linux.resources` tell what the pod's cgroup, which is the caller's, has been given. Seccomp, user, groups and read-only root of a sandbox are about a pause process; there is none, or it is the shim's own.
   refuseSelinux(config.linux?.securityContext?.selinuxOptions, facts);
   return {
     namespaces,
