@@ -1,0 +1,46 @@
+/** Runs the real crictl against a test's daemon. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { TestDaemon } from './daemon.ts';
+
+/** Path of the binary; .ci/run builds it and says where it is. */
+function binary(): string {
+  const path = process.env['BERTH_CRICTL'];
+  if (path === undefined) throw new Error('BERTH_CRICTL must name a crictl binary; .ci/run builds one');
+  return path;
+}
+
+const flags = (daemon: TestDaemon): string[] => [
+  '--runtime-endpoint',
+  `unix://${daemon.socket}`,
+  '--image-endpoint',
+  `unix://${daemon.socket}`,
+  '--timeout',
+  '60s',
+];
+
+export type Ran = { readonly code: number | null; readonly stdout: string; readonly stderr: string };
+
+/** Runs a command to its end; `input` is all of its stdin. */
+export async function crictl(daemon: TestDaemon, args: readonly string[], input = ''): Promise<Ran> {
+  const child = spawn(binary(), [...flags(daemon), ...args], { stdio: 'pipe' });
+  child.stdin.end(input);
+  return collect(child);
+}
+
+/** The same at a terminal of its own, by `script`; for `attach -t`. */
+export function crictlAtTerminal(daemon: TestDaemon, args: readonly string[]): ChildProcess {
+  const command = [binary(), ...flags(daemon), ...args].join(' ');
+  return spawn('script', ['-qefc', command, '/dev/null'], { stdio: 'pipe' });
+}
+
+export async function collect(child: ChildProcess): Promise<Ran> {
+  const text = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name]?.setEncoding('utf8').on('data', (chunk: string) => {
+      text[name] += chunk;
+    });
+  }
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, ...text };
+}
