@@ -1,0 +1,300 @@
+// The HTTP side of the streaming server: answers before the upgrade, tickets, caps, limits, closing.
+
+import assert from 'node:assert/strict';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { request as httpRequest } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'node:test';
+import { BerthError } from '../util/errors.ts';
+import { createStreamingServer } from './server.ts';
+import { CONFIG, handlers, RawClient, type Serve, startServer, SUCCESS, ticketOf } from './test-server.ts';
+
+const WEBSOCKET = {
+  connection: 'Upgrade',
+  upgrade: 'websocket',
+  'sec-websocket-version': '13',
+  'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+};
+
+type Answer = { status: number; headers: NodeJS.Dict<string | string[]>; body: string };
+
+/** One request; an upgrade counts as status 101 and is dropped. */
+function ask(url: string, method: string, headers: Record<string, string>): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const request = httpRequest(url, { method, headers, agent: false });
+    request.on('response', (response) => {
+      let body = '';
+      response.setEncoding('utf8').on('data', (text: string) => {
+        body += text;
+      });
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }));
+    });
+    request.on('upgrade', (response, socket) => {
+      socket.destroy();
+      resolve({ status: 101, headers: response.headers, body: '' });
+    });
+    request.on('error', reject);
+    request.end();
+  });
+}
+
+/** Holds a session until its client has gone. */
+const hold: Serve = ({ transport }) => new Promise((resolve) => transport.start(handlers({ closed: () => resolve(SUCCESS) })));
+
+const isBerthError = (kind: string, code: string, text: RegExp) => (error: unknown) =>
+  error instanceof BerthError && error.kind === kind && error.code === code && text.test(error.message);
+
+test('the URL is absolute and has the actual port', async () => {
+  await using fixture = await startServer(hold);
+  assert.match(fixture.server.issue(ticketOf()), /^http:\/\/127\.0\.0\.1:[1-9]\d*\/attach\/[A-Za-z0-9_-]{32}$/);
+});
+
+test('an IPv6 address stands in brackets', async (t) => {
+  const server = await createStreamingServer(
+    { ...CONFIG, host: '::1' },
+    { attach: async () => SUCCESS, drop: () => undefined },
+    {
+      ...(await import('../util/log.ts')).silentLog,
+    },
+  ).catch((error: unknown) => error as BerthError);
+  if (server instanceof BerthError) return t.skip(server.message);
+  assert.match(server.base, /^http:\/\/\[::1\]:\d+$/);
+  await server.close(0);
+});
+
+test('what is refused before the upgrade has its status, closes the connection and keeps the ticket', async () => {
+  await using fixture = await startServer(hold);
+  const url = fixture.server.issue(ticketOf());
+  const elsewhere = (path: string): string => fixture.server.base + path;
+  const without = (name: string): Record<string, string> =>
+    Object.fromEntries(Object.entries(WEBSOCKET).filter(([key]) => key !== name));
+  const cases: readonly [string, string, string, Record<string, string>, number, RegExp][] = [
+    ['unknown path', elsewhere('/'), 'GET', WEBSOCKET, 404, /not found/],
+    ['another method of CRI', url.replace('/attach/', '/exec/'), 'GET', WEBSOCKET, 404, /not found/],
+    ['unknown ticket', elsewhere(`/attach/${'A'.repeat(32)}`), 'GET', WEBSOCKET, 404, /not found/],
+    ['garbage ticket', elsewhere('/attach/..%2f..%00'), 'GET', WEBSOCKET, 404, /not found/],
+    ['no ticket', elsewhere('/attach/'), 'GET', WEBSOCKET, 404, /not found/],
+    ['more path', `${url}/x`, 'GET', WEBSOCKET, 404, /not found/],
+    ['PUT', url, 'PUT', {}, 405, /PUT/],
+    ['PUT with an upgrade', url, 'PUT', WEBSOCKET, 405, /PUT/],
+    ['WebSocket by POST', url, 'POST', WEBSOCKET, 405, /GET/],
+    ['no upgrade', url, 'GET', {}, 400, /upgrade/],
+    ['POST without upgrade', url, 'POST', {}, 400, /upgrade/],
+    ['unknown upgrade', url, 'GET', { ...WEBSOCKET, upgrade: 'h2c' }, 400, /upgrade/],
+    ['no version', url, 'GET', without('sec-websocket-version'), 400, /13/],
+    ['version 8', url, 'GET', { ...WEBSOCKET, 'sec-websocket-version': '8' }, 400, /13/],
+    ['no key', url, 'GET', without('sec-websocket-key'), 400, /Key/],
+    ['bad key', url, 'GET', { ...WEBSOCKET, 'sec-websocket-key': 'short' }, 400, /Key/],
+    ['unknown from', `${url}?from=never`, 'GET', WEBSOCKET, 400, /from/],
+    ['from twice', `${url}?from=now&from=start`, 'GET', WEBSOCKET, 400, /from/],
+    [
+      'unknown subprotocol',
+      url,
+      'GET',
+      { ...WEBSOCKET, 'sec-websocket-protocol': 'v3.channel.k8s.io, chat' },
+      403,
+      /v5\.channel\.k8s\.io/,
+    ],
+    [
+      'SPDY',
+      url,
+      'POST',
+      { connection: 'Upgrade', upgrade: 'SPDY/3.1', 'x-stream-protocol-version': 'v4.channel.k8s.io' },
+      403,
+      /WebSocket/,
+    ],
+  ];
+  for (const [name, where, method, headers, status, body] of cases) {
+    const answer = await ask(where, method, headers);
+    assert.equal(answer.status, status, name);
+    assert.match(answer.body, body, name);
+    assert.equal(answer.headers['connection'], 'close', name);
+    assert.match(String(answer.headers['content-type']), /^text\/plain/, name);
+    if (status === 405) assert.ok(answer.headers['allow'], name);
+  }
+  assert.equal(fixture.server.tickets, 1);
+  assert.equal((await ask(url, 'GET', WEBSOCKET)).status, 101);
+  assert.equal((await ask(url, 'GET', WEBSOCKET)).status, 404, 'a used ticket');
+  assert.deepEqual(fixture.dropped, []);
+});
+
+test('neither Host nor Origin matters', async () => {
+  await using fixture = await startServer(hold);
+  const headers = { ...WEBSOCKET, host: 'api.example.com', origin: 'https://evil.example' };
+  assert.equal((await ask(fixture.server.issue(ticketOf()), 'GET', headers)).status, 101);
+});
+
+test('of twenty clients that come with one ticket at once, one gets in', async () => {
+  await using fixture = await startServer(hold);
+  const url = fixture.server.issue(ticketOf());
+  const answers = await Promise.all(Array.from({ length: 20 }, () => ask(url, 'GET', WEBSOCKET)));
+  assert.deepEqual(answers.map((answer) => answer.status).sort(), [101, ...Array.from({ length: 19 }, () => 404)]);
+});
+
+test('an expired ticket is not found and was dropped', async () => {
+  await using fixture = await startServer(hold, { ticketTtlMs: 30 });
+  const url = fixture.server.issue(ticketOf());
+  while (fixture.dropped.length === 0) await sleep(5);
+  assert.equal((await ask(url, 'GET', WEBSOCKET)).status, 404);
+});
+
+test('from and who connected reach the handler', async () => {
+  const seen: string[] = [];
+  await using fixture = await startServer((session) => {
+    seen.push(`${session.info.from} ${session.info.remoteAddress} ${session.ticket.containerId}`);
+    return hold(session);
+  });
+  for (const query of ['', '?from=start', '?from=now', '?other=1&from=start']) {
+    assert.equal((await ask(fixture.server.issue(ticketOf()) + query, 'GET', WEBSOCKET)).status, 101);
+  }
+  assert.deepEqual(
+    seen,
+    ['now', 'start', 'now', 'start'].map((from) => `${from} 127.0.0.1 c1`),
+  );
+});
+
+test('session caps hold at the ticket and at the connection, and make room again', async () => {
+  await using fixture = await startServer(hold, { maxSessions: 3, maxSessionsPerContainer: 2 });
+  const { server } = fixture;
+  const urls = ['a', 'a', 'a', 'b', 'c'].map((containerId) => server.issue(ticketOf({ containerId })));
+  const port = Number(new URL(server.base).port);
+  const open = async (url: string | undefined): Promise<RawClient> => {
+    const client = new RawClient(port);
+    client.upgrade(url ?? '');
+    await client.until((bytes) => bytes.includes('101'));
+    return client;
+  };
+  const first = await open(urls[0]);
+  await open(urls[1]);
+  const full = await ask(urls[2] ?? '', 'GET', WEBSOCKET);
+  assert.equal(full.status, 429);
+  assert.equal(full.headers['retry-after'], '60');
+  assert.match(full.body, /container a has 2 sessions/);
+  assert.throws(
+    () => server.issue(ticketOf({ containerId: 'a' })),
+    isBerthError('resource-exhausted', 'TOO_MANY_SESSIONS', /container a/),
+  );
+  assert.equal(fixture.dropped.length, 1, 'what was kept for the refused ticket is dropped');
+  const third = await open(urls[3]);
+  assert.equal((await ask(urls[4] ?? '', 'GET', WEBSOCKET)).status, 429);
+  assert.throws(
+    () => server.issue(ticketOf({ containerId: 'd' })),
+    isBerthError('resource-exhausted', 'TOO_MANY_SESSIONS', /3 sessions/),
+  );
+  first.socket.destroy();
+  third.socket.destroy();
+  while (server.sessions > 1) await sleep(5);
+  const again = await open(urls[2]);
+  assert.equal(server.sessions, 2);
+  again.socket.destroy();
+});
+
+test('too many tickets are refused, and what was kept for them dropped', async () => {
+  await using fixture = await startServer(hold, { maxTickets: 1 });
+  fixture.server.issue(ticketOf());
+  assert.throws(() => fixture.server.issue(ticketOf()), isBerthError('resource-exhausted', 'TOO_MANY_TICKETS', /1 /));
+  assert.equal(fixture.dropped.length, 1);
+});
+
+test('addresses that others can reach are refused', async () => {
+  for (const host of ['0.0.0.0', '::', '10.0.0.1', 'example.com', '']) {
+    await assert.rejects(
+      startServer(hold, { host }),
+      isBerthError('invalid-argument', 'STREAMING_ADDRESS_NOT_LOOPBACK', /TLS/),
+      host,
+    );
+  }
+});
+
+test('a busy port is named', async () => {
+  const other = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => other.once('listening', resolve));
+  const { port } = other.address() as AddressInfo;
+  await assert.rejects(
+    startServer(hold, { port }),
+    isBerthError('failed-precondition', 'STREAMING_PORT_BUSY', new RegExp(`port ${port} on 127\\.0\\.0\\.1`)),
+  );
+  other.close();
+});
+
+test('connections that send no whole request are closed, too long headers refused', async () => {
+  const limits = { headersMs: 150, checkMs: 50, headerBytes: 2_048, spareConnections: 2 };
+  await using fixture = await startServer(hold, {}, limits);
+  const port = Number(new URL(fixture.server.base).port);
+  const silent = new RawClient(port);
+  const slow = new RawClient(port);
+  slow.socket.write('GET /attach/x HTTP/1.1\r\nHost: x\r\n');
+  await Promise.all([silent.untilEnd(), slow.untilEnd()]);
+  assert.match(slow.received.toString(), /^HTTP\/1\.1 408 /);
+  const long = new RawClient(port);
+  long.socket.write(`GET /attach/x HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(4_000)}\r\n\r\n`);
+  assert.match((await long.untilEnd()).toString(), /^HTTP\/1\.1 431 /);
+});
+
+test('bytes that come with the request are the first input', async () => {
+  const got = Promise.withResolvers<string>();
+  await using fixture = await startServer(({ transport }) => {
+    transport.start(handlers({ stdin: (chunk) => got.resolve(Buffer.from(chunk).toString()) }));
+    return got.promise.then(() => transport.finish(SUCCESS)).then(() => SUCCESS);
+  });
+  const client = new RawClient(Number(new URL(fixture.server.base).port));
+  // Channel 0 and "hi", masked with zeros.
+  client.upgrade(fixture.server.issue(ticketOf()), 'v4.channel.k8s.io', Buffer.from([0x82, 0x83, 0, 0, 0, 0, 0, 0x68, 0x69]));
+  assert.equal(await got.promise, 'hi');
+  client.socket.end();
+});
+
+test('a handler that fails does not look like success', async () => {
+  await using fixture = await startServer(() => Promise.reject(new Error('a fault of ours')));
+  const client = new RawClient(Number(new URL(fixture.server.base).port));
+  client.upgrade(fixture.server.issue(ticketOf()));
+  const received = (await client.untilEnd()).toString('latin1');
+  assert.match(received, /"status":"Failure","message":"Internal error occurred"/);
+  assert.doesNotMatch(received, /a fault of ours/);
+  client.socket.end();
+  while (fixture.server.sessions > 0) await sleep(5);
+});
+
+test('closing drops tickets, accepts nobody, lets sessions end that can and ends the others', async () => {
+  const closed: string[] = [];
+  const fixture = await startServer(
+    ({ transport, ticket }) =>
+      new Promise((resolve) => {
+        transport.start(
+          handlers({
+            closed: (reason) => {
+              closed.push(`${ticket.containerId} ${reason}`);
+              resolve(SUCCESS);
+            },
+          }),
+        );
+        if (ticket.containerId === 'ends') setTimeout(() => void transport.finish(SUCCESS).then(() => resolve(SUCCESS)), 100);
+      }),
+  );
+  const { server } = fixture;
+  const port = Number(new URL(server.base).port);
+  const unused = server.issue(ticketOf({ containerId: 'unused' }));
+  const clients = ['ends', 'stays'].map((containerId) => {
+    const client = new RawClient(port);
+    client.upgrade(server.issue(ticketOf({ containerId })));
+    return client;
+  });
+  for (const client of clients) await client.head();
+  const closing = server.close(400);
+  assert.equal(server.close(), closing, 'closing again is the same closing');
+  assert.deepEqual(
+    fixture.dropped.map((ticket) => ticket.containerId),
+    ['unused'],
+  );
+  await assert.rejects(ask(unused, 'GET', WEBSOCKET), /ECONNREFUSED/);
+  const [ends, stays] = clients;
+  const ended = await ends?.untilEnd();
+  assert.match(ended?.toString('latin1') ?? '', /"status":"Success"/);
+  ends?.socket.end();
+  const stayed = await stays?.untilEnd();
+  assert.deepEqual([...(stayed?.subarray(-4) ?? [])], [0x88, 2, 0x03, 0xe9], 'close 1001');
+  await closing;
+  assert.deepEqual(closed, ['stays ended by the server']);
+  assert.equal(server.sessions, 0);
+});

@@ -1,0 +1,159 @@
+// A streaming server with a handler made of a function, and clients for it; for tests only.
+
+import assert from 'node:assert/strict';
+import { Buffer } from 'node:buffer';
+import { connect, type Socket } from 'node:net';
+import type { StreamingConfig } from '../config/config.ts';
+import type { SessionStatus, Transport, TransportHandlers } from '../transport/transport.ts';
+import { silentLog } from '../util/log.ts';
+import type { AttachTicket, ConnectionInfo, StreamHandler } from './handler.ts';
+import { createStreamingServer, type HttpLimits, type StreamingServer } from './server.ts';
+
+export type Session = { readonly ticket: AttachTicket; readonly transport: Transport; readonly info: ConnectionInfo };
+
+/** What a test does with a session; resolves when it is over. */
+export type Serve = (session: Session) => Promise<SessionStatus>;
+
+export type TestServer = AsyncDisposable & {
+  readonly server: StreamingServer;
+  readonly dropped: AttachTicket[];
+  /** A new ticket's URL for WebSocket clients. */
+  url(streams?: Partial<Pick<AttachTicket, 'stdin' | 'stdout' | 'stderr' | 'containerId'>>): string;
+};
+
+export const SUCCESS: SessionStatus = { status: 'Success' };
+
+export const ticketOf = (fields: Partial<AttachTicket> = {}): AttachTicket => ({
+  method: 'attach',
+  containerId: 'c1',
+  stdin: true,
+  stdout: true,
+  stderr: true,
+  tty: false,
+  claim: Symbol('claim'),
+  ...fields,
+});
+
+export const CONFIG: StreamingConfig = {
+  host: '127.0.0.1',
+  port: 0,
+  ticketTtlMs: 60_000,
+  maxTickets: 100,
+  maxSessions: 100,
+  maxSessionsPerContainer: 50,
+};
+
+export async function startServer(serve: Serve, config: Partial<StreamingConfig> = {}, limits?: HttpLimits): Promise<TestServer> {
+  const dropped: AttachTicket[] = [];
+  const handler: StreamHandler = {
+    attach: (ticket, transport, info) => serve({ ticket, transport, info }),
+    drop: (ticket) => dropped.push(ticket),
+  };
+  const server = await createStreamingServer({ ...CONFIG, ...config }, handler, silentLog, limits);
+  return {
+    server,
+    dropped,
+    url: (streams = {}) => server.issue(ticketOf(streams)).replace('http:', 'ws:'),
+    [Symbol.asyncDispose]: () => server.close(0),
+  };
+}
+
+/** Handlers that do nothing but what the test gives. */
+export const handlers = (given: Partial<TransportHandlers>): TransportHandlers => ({
+  stdin: () => undefined,
+  stdinEof: () => undefined,
+  resize: () => undefined,
+  drain: () => undefined,
+  closed: () => undefined,
+  ...given,
+});
+
+/** Writes all chunks, waiting for room as a session does. `drain` must be called by the transport's handler of that name. */
+export class Pump {
+  #wake: (() => void) | undefined;
+
+  readonly drain = (): void => this.#wake?.();
+
+  async write(transport: Transport, stream: 'stdout' | 'stderr', chunks: Iterable<Uint8Array>): Promise<void> {
+    for (const chunk of chunks) {
+      if (transport.write(stream, chunk)) continue;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+}
+
+/** A connection that speaks bytes: for what no WebSocket library would send. */
+export class RawClient {
+  readonly socket: Socket;
+  #received: Buffer = Buffer.alloc(0);
+  #ended = false;
+  #changed: () => void = () => undefined;
+
+  constructor(port: number) {
+    this.socket = connect(port, '127.0.0.1');
+    this.socket.setNoDelay(true);
+    this.socket.on('error', () => undefined);
+    this.socket.on('data', (chunk: Buffer) => {
+      this.#received = Buffer.concat([this.#received, chunk]);
+      this.#changed();
+    });
+    for (const event of ['end', 'close']) {
+      this.socket.on(event, () => {
+        this.#ended = true;
+        this.#changed();
+      });
+    }
+  }
+
+  get received(): Buffer {
+    return this.#received;
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Waits until the predicate holds of what came, or the server ended the connection. */
+  async until(enough: (received: Buffer, ended: boolean) => boolean): Promise<Buffer> {
+    while (!enough(this.#received, this.#ended)) {
+      assert.equal(
+        this.#ended,
+        false,
+        `the connection ended with ${JSON.stringify(this.#received.toString('latin1').slice(0, 400))}`,
+      );
+      await new Promise<void>((resolve) => {
+        this.#changed = resolve;
+      });
+    }
+    return this.#received;
+  }
+
+  untilEnd(): Promise<Buffer> {
+    return this.until((_, ended) => ended);
+  }
+
+  /** Forgets what came, up to and including the end of the HTTP head; gives that head. */
+  async head(): Promise<string> {
+    const received = await this.until((bytes) => bytes.includes('\r\n\r\n'));
+    const end = received.indexOf('\r\n\r\n') + 4;
+    this.#received = received.subarray(end);
+    return received.subarray(0, end).toString('latin1');
+  }
+
+  /** Sends an upgrade request for a URL. */
+  upgrade(url: string, protocol = 'v5.channel.k8s.io', more: Buffer = Buffer.alloc(0)): void {
+    const { pathname, search, host } = new URL(url);
+    const lines = [
+      `GET ${pathname}${search} HTTP/1.1`,
+      `Host: ${host}`,
+      'Connection: keep-alive, Upgrade',
+      'Upgrade: WebSocket',
+      'Sec-WebSocket-Version: 13',
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+      ...(protocol === '' ? [] : [`Sec-WebSocket-Protocol: ${protocol}`]),
+    ];
+    this.socket.write(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`), more]));
+  }
+}

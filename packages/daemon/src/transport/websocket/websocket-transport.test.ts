@@ -1,0 +1,217 @@
+// The waiting times of a WebSocket connection, shortened: keepalive, linger, input of a client that is gone.
+
+import assert from 'node:assert/strict';
+import { Buffer } from 'node:buffer';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'node:test';
+import { SUBPROTOCOLS } from '@berth/attach-protocol';
+import type { TransportHandlers } from '../transport.ts';
+import { clientFrame } from './test-frames.ts';
+import { type TransportTimes, WebSocketTransport } from './websocket-transport.ts';
+
+const LONG_MS = 60_000;
+const TIMES: TransportTimes = {
+  keepalive: { pingMs: LONG_MS, unreadPongMs: LONG_MS },
+  linger: { noProgressMs: LONG_MS, pollMs: 20 },
+  lostInputMs: LONG_MS,
+};
+const PING = Buffer.of(0x89, 0);
+const PONG = Buffer.of(0x8a, 0);
+const FIRST_MESSAGE = Buffer.of(0x82, 1, 1);
+const SUCCESS = { status: 'Success' } as const;
+
+type Pair = {
+  readonly transport: WebSocketTransport;
+  readonly client: Socket;
+  readonly events: string[];
+  readonly received: () => Buffer;
+};
+
+/** Both ends of a connection, the server's as a transport that has been started. */
+async function pair(times: Partial<TransportTimes> = {}, more: Partial<TransportHandlers> = {}): Promise<Pair> {
+  const server = createServer({ allowHalfOpen: true });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  client.on('error', () => undefined);
+  const [[socket]] = (await Promise.all([once(server, 'connection'), once(client, 'connect')])) as [[Socket], unknown];
+  server.close();
+  let received = Buffer.alloc(0);
+  client.on('data', (chunk: Buffer) => {
+    received = Buffer.concat([received, chunk]);
+  });
+  const transport = new WebSocketTransport(
+    {
+      socket,
+      head: Buffer.alloc(0),
+      protocol: SUBPROTOCOLS['v5.channel.k8s.io'],
+      streams: { stdin: true, stdout: true, stderr: false },
+    },
+    { ...TIMES, ...times },
+  );
+  const events: string[] = [];
+  transport.start({
+    stdin: (chunk) => events.push(`stdin ${chunk.length}`),
+    stdinEof: () => events.push('eof'),
+    resize: ({ columns, rows }) => events.push(`${columns}x${rows}`),
+    drain: () => events.push('drain'),
+    closed: (reason) => events.push(reason),
+    ...more,
+  });
+  return { transport, client, events, received: () => received };
+}
+
+const stdin = (length: number): Buffer => clientFrame({ opcode: 2, payload: Buffer.alloc(length + 1) });
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await sleep(5);
+}
+
+test('a silent client is pinged, and not again before it says something', async () => {
+  const { transport, client, received } = await pair({ keepalive: { pingMs: 30, unreadPongMs: LONG_MS } });
+  await sleep(300);
+  assert.deepEqual(received(), Buffer.concat([FIRST_MESSAGE, PING]), 'one ping in ten intervals');
+  client.write(clientFrame({ opcode: 10 }));
+  await until(() => received().length > FIRST_MESSAGE.length + PING.length);
+  await sleep(200);
+  assert.deepEqual(received(), Buffer.concat([FIRST_MESSAGE, PING, PING]));
+  transport.destroy();
+});
+
+test('while the socket is not read, pongs go out by themselves; then no more', async () => {
+  const { transport, client, events, received } = await pair({ keepalive: { pingMs: LONG_MS, unreadPongMs: 40 } });
+  transport.pauseInput();
+  client.write(stdin(300 * 1024));
+  await until(() => received().length >= FIRST_MESSAGE.length + 3 * PONG.length);
+  assert.deepEqual(received().subarray(0, 9), Buffer.concat([FIRST_MESSAGE, PONG, PONG, PONG]));
+  assert.deepEqual(events, []);
+  transport.resumeInput();
+  await until(() => events.length > 0);
+  await sleep(20);
+  const { length } = received();
+  await sleep(200);
+  assert.equal(received().length, length);
+  transport.destroy();
+});
+
+test('sizes pass input that waits', async () => {
+  const { transport, client, events } = await pair();
+  transport.pauseInput();
+  client.write(Buffer.concat([stdin(10), clientFrame({ opcode: 2, payload: Buffer.from('\u0004{"Width":9,"Height":8}') })]));
+  await until(() => events.length > 0);
+  assert.deepEqual(events, ['9x8']);
+  transport.resumeInput();
+  assert.deepEqual(events, ['9x8', 'stdin 10']);
+  transport.destroy();
+});
+
+test('sizes do not pass input that need not wait', async () => {
+  const { transport, client, events } = await pair();
+  const size = clientFrame({ opcode: 2, payload: Buffer.from('\u0004{"Width":9,"Height":8}') });
+  client.write(Buffer.concat([stdin(1), stdin(2), size, stdin(3)]));
+  await until(() => events.length === 3);
+  assert.deepEqual(events, ['stdin 3', '9x8', 'stdin 3']);
+  transport.destroy();
+});
+
+for (const [how, leave] of [
+  ['closes', (client: Socket) => client.end(clientFrame({ opcode: 8, payload: Buffer.of(3, 0xe8) }))],
+  ['only ends', (client: Socket) => client.end()],
+] as const) {
+  test(`the loss of a client that ${how} is told after its input, however late that is taken`, async () => {
+    const { transport, client, events } = await pair();
+    transport.pauseInput();
+    client.write(stdin(100_000));
+    leave(client);
+    await once(client, 'close');
+    await sleep(50);
+    assert.equal(events.length, 0);
+    transport.resumeInput();
+    const reason = events.pop();
+    assert.equal(
+      events.reduce((sum, event) => sum + Number(event.split(' ')[1]), 0),
+      100_000,
+    );
+    assert.match(reason ?? '', /^client (closed with 1000|went away)$/);
+  });
+}
+
+test('input of a lost client that nobody takes is given up after its time', async () => {
+  const { transport, client, events } = await pair({ lostInputMs: 100 });
+  transport.pauseInput();
+  client.write(stdin(1_000));
+  client.end();
+  await once(client, 'close');
+  assert.deepEqual(events, []);
+  await until(() => events.length > 0);
+  assert.deepEqual(events, ['client went away']);
+});
+
+test('a reset is told as a loss', async () => {
+  const { client, events } = await pair();
+  client.resetAndDestroy();
+  await until(() => events.length > 0);
+  assert.deepEqual(events, ['connection lost: ECONNRESET']);
+});
+
+test('after finish nothing is told, input is thrown away, output is not sent', async () => {
+  const { transport, client, events, received } = await pair();
+  const finished = transport.finish(SUCCESS);
+  assert.equal(transport.finish({ status: 'Failure', reason: 'x', message: 'x', code: 1 }), finished, 'idempotent');
+  assert.equal(transport.write('stdout', Buffer.from('late')), true);
+  client.write(stdin(100_000));
+  await once(client, 'end');
+  const status = '{"metadata":{},"status":"Success"}';
+  const expected = [FIRST_MESSAGE, Buffer.of(0x82, status.length + 1, 3), Buffer.from(status), Buffer.of(0x88, 2, 0x03, 0xe8)];
+  assert.deepEqual(received(), Buffer.concat(expected));
+  client.end();
+  await finished;
+  assert.deepEqual(events, []);
+});
+
+test('a client that takes nothing after the end is given up; one that takes slowly is not', async () => {
+  const chunk = Buffer.alloc(64 * 1024);
+  const stuck = await pair({ linger: { noProgressMs: 400, pollMs: 20 } });
+  stuck.client.pause();
+  while (stuck.transport.write('stdout', chunk));
+  const began = performance.now();
+  await stuck.transport.finish(SUCCESS);
+  assert.ok(performance.now() - began >= 400);
+  stuck.client.destroy();
+
+  const slow = await pair({ linger: { noProgressMs: 1_500, pollMs: 20 } });
+  slow.client.removeAllListeners('data');
+  slow.client.pause();
+  let sent = FIRST_MESSAGE.length;
+  for (let room = true; room; ) {
+    room = slow.transport.write('stdout', chunk);
+    sent += chunk.length + 11;
+  }
+  const finished = slow.transport.finish(SUCCESS).then(() => performance.now());
+  let got = 0;
+  slow.client.on('data', (part: Buffer) => {
+    got += part.length;
+    slow.client.pause();
+    setTimeout(() => slow.client.resume(), part.length / 512);
+  });
+  const start = performance.now();
+  slow.client.resume();
+  await once(slow.client, 'end');
+  assert.ok(performance.now() - start > 3_000, 'it took longer than a client may take nothing');
+  assert.equal(got, sent + 2 + 1 + '{"metadata":{},"status":"Success"}'.length + 4);
+  slow.client.end();
+  await finished;
+});
+
+test('destroy ends at once with close 1001 and tells the session', async () => {
+  const { transport, client, events, received } = await pair();
+  transport.pauseInput();
+  client.write(stdin(1_000));
+  await sleep(50);
+  transport.destroy();
+  await once(client, 'close');
+  assert.deepEqual(received(), Buffer.concat([FIRST_MESSAGE, Buffer.of(0x88, 2, 0x03, 0xe9)]));
+  assert.deepEqual(events, ['ended by the server']);
+});
