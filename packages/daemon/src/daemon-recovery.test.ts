@@ -200,6 +200,7 @@ class Death {
         await this.step(() => mkdir(join(dir, id), { recursive: true }));
         await records.create(id, record);
       },
+      sync: (id) => records.sync(id),
       write: async (id: string, file: RecordFile, value, durable) => {
         await this.step(() => writeFile(path(id, `${file}.json.1.tmp`), '{"half'));
         await records.write(id, file, value, durable);

@@ -4,6 +4,7 @@ import type { Image } from '../image/image.ts';
 import type { PodSpec } from '../runtime/runtime.ts';
 import { BerthError } from '../util/errors.ts';
 import { newId, newSecret } from '../util/ids.ts';
+import { whileSyncing } from '../util/records.ts';
 import { Container, type ContainerMeta } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
 import { metaToJson } from './record.ts';
@@ -32,7 +33,8 @@ export async function createContainer(
   return deps.mutex.run(container.id, async () => {
     try {
       await deps.records.create(container.id, metaToJson(meta));
-      await container.update(created(await deps.runtime.createContainer(meta.spec)));
+      const made = await whileSyncing(deps.records.sync(container.id), deps.runtime.createContainer(meta.spec));
+      await container.update(created(made));
     } catch (error) {
       await undo(deps, container);
       store.delete(container);

@@ -2,6 +2,7 @@
 import type { PodSandboxConfig } from '@berth/cri-api';
 import { BerthError } from '../util/errors.ts';
 import { newId } from '../util/ids.ts';
+import { whileSyncing } from '../util/records.ts';
 import type { PodDeps } from './deps.ts';
 import { Pod, type PodMeta } from './pod.ts';
 import { podToJson } from './record.ts';
@@ -27,7 +28,7 @@ export async function runPod(deps: PodDeps, store: PodStore, config: PodSandboxC
   store.add(pod);
   try {
     await deps.records.create(pod.id, podToJson(meta));
-    const resources = await deps.runtime.createPod(meta.spec);
+    const resources = await whileSyncing(deps.records.sync(pod.id), deps.runtime.createPod(meta.spec));
     await pod.update((status) => ({ ...status, state: 'ready', resources }));
   } catch (error) {
     await undo(deps, pod);

@@ -10,8 +10,10 @@ export type RecordFile = 'record' | 'status';
 export interface Records {
   /** Ids that have a directory, whatever is in it. */
   list(): Promise<readonly string[]>;
-  /** Makes the directory and its `record` file, durably. */
+  /** Makes the directory and its `record` file. */
   create(id: string, record: object): Promise<void>;
+  /** Makes the `record` file survive a power cut; beside the making of what it describes, since the disk takes milliseconds. */
+  sync(id: string): Promise<void>;
   /** Undefined when the file is missing or is not JSON: after a power cut both happen. Any other failure rejects: nobody may clean up then. */
   read(id: string, file: RecordFile): Promise<unknown>;
   /** Replaces a file as a whole. Durable: survives a power cut, at the price of an fsync; else it survives only the daemon. */
@@ -36,7 +38,12 @@ export class FileRecords implements Records {
 
   async create(id: string, record: object): Promise<void> {
     await mkdir(join(this.#dir, id), { recursive: true, mode: 0o700 });
-    await this.write(id, 'record', record, true);
+    await this.write(id, 'record', record, false);
+  }
+
+  async sync(id: string): Promise<void> {
+    await using file = await open(join(this.#dir, id, 'record.json'), 'r');
+    await file.datasync();
   }
 
   async read(id: string, file: RecordFile): Promise<unknown> {
@@ -74,4 +81,12 @@ async function writeAtomic(path: string, temporary: string, text: string, durabl
     await rm(temporary, { force: true });
     throw error;
   }
+}
+
+/** What `making` gives, once the record is on the disk too. Never rejects before `making` has settled: nobody may clean up under it. */
+export async function whileSyncing<T>(synced: Promise<void>, making: Promise<T>): Promise<T> {
+  const [sync, made] = await Promise.allSettled([synced, making]);
+  if (made.status === 'rejected') throw made.reason;
+  if (sync.status === 'rejected') throw sync.reason;
+  return made.value;
 }
