@@ -1,0 +1,24 @@
+/** Waiting for bytes. */
+import type { Session } from './session.ts';
+
+/** Resolves when this many bytes have come since now; rejects when the session ends or nothing comes for a while. */
+export const received = async (session: Session, bytes: number, idleMs = 30_000): Promise<void> => {
+  if (bytes <= 0) return;
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const goal = session.received + bytes;
+  let last = -1;
+  const watch = setInterval(() => {
+    if (session.received === last) reject(new Error(`${goal - last} of ${bytes} bytes have not come`));
+    last = session.received;
+  }, idleMs);
+  session.onOutput = () => {
+    if (session.received >= goal) resolve();
+  };
+  void session.closed.then(() => reject(new Error(`the session ended ${goal - session.received} bytes early: ${session.status}`)));
+  try {
+    await promise;
+  } finally {
+    clearInterval(watch);
+    session.onOutput = () => {};
+  }
+};

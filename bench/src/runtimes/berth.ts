@@ -1,0 +1,73 @@
+/** A private Berth daemon: own folders, own cgroup, any free port, and an own copy of Node. */
+import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { connect } from '@berth/client';
+import { Child } from './child.ts';
+import { outsideContainers, processesNamed } from './processes.ts';
+import type { RuntimeUnderTest } from './runtime.ts';
+
+const START_MS = 30_000;
+const IMAGE = 'busybox:latest';
+
+export type BerthOptions = {
+  /** An empty folder of its own. */
+  readonly dir: string;
+  /** Absolute path of the repository. */
+  readonly repository: string;
+  /** Archive of the default image. */
+  readonly image: string;
+  /** Run the sources instead of the build, or make a processor profile: for work on Berth itself. */
+  readonly source?: boolean;
+  readonly profile?: string | undefined;
+};
+
+/** Starts it and waits until it answers. */
+export const startBerth = async ({ dir, repository, image, source = false, profile }: BerthOptions): Promise<RuntimeUnderTest> => {
+  await using stack = new AsyncDisposableStack();
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  const [config, node, state] = [join(dir, 'berthd.toml'), join(dir, 'node'), join(dir, 'run')];
+  // Nothing else may share the program's pages, or the daemon's share of them would look smaller than it is.
+  await copyFile(process.execPath, node);
+  await writeFile(config, `[runtime]\ncgroup_parent = "berth-bench-${process.pid}"\n`);
+  const program = source ? ['--conditions=source', 'packages/daemon/src/main.ts'] : ['packages/daemon/dist/main.js'];
+  const folders = ['--config', config, '--root', join(dir, 'root'), '--state', state, '--log-level', 'warn'];
+  const profiling = profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profile];
+  const child = stack.use(
+    new Child(
+      node,
+      [
+        ...profiling,
+        ...program.map((word) => (word.startsWith('-') ? word : join(repository, word))),
+        ...folders,
+        '--streaming-address',
+        '127.0.0.1:0',
+        '--default-image',
+        image,
+      ],
+      join(dir, 'berthd.log'),
+    ),
+  );
+  const client = stack.use(connect({ socket: join(state, 'berth.sock') }));
+  await child.until(async () => (await client.image.imageStatus({ image: { image: IMAGE } })).image !== undefined, START_MS);
+  const { runtimeName, runtimeVersion } = await client.runtime.version();
+  const owned = stack.move();
+  return {
+    name: 'berth',
+    version: `${runtimeName} ${runtimeVersion}`,
+    client,
+    image: IMAGE,
+    daemon: child.pid,
+    helpers: async () => await helpersBelow(state, child.pid),
+    [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
+  };
+};
+
+/** Shims say their number in a file beside their socket; LXC's monitors name their folder, which lies below the state. */
+const helpersBelow = async (state: string, daemon: number): Promise<readonly number[]> => {
+  const files = (await readdir(state, { recursive: true })).filter((path) => path.endsWith('shim.pid'));
+  const shims = await Promise.all(files.map(async (path) => Number(await readFile(join(state, path), 'utf8'))));
+  const monitors = await processesNamed((line) => line.includes(state));
+  const found = [...new Set([...shims, ...monitors])].filter((pid) => pid !== daemon && pid > 0);
+  const outside = await Promise.all(found.map(async (pid) => ((await outsideContainers(pid)) ? [pid] : [])));
+  return outside.flat();
+};

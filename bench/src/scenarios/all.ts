@@ -1,0 +1,11 @@
+/** Every scenario, in the order of the table. */
+import type { Scenario } from '../scenario.ts';
+import { fanOut } from './fan-out.ts';
+import { latency } from './latency.ts';
+import { sessions } from './sessions.ts';
+import { slowReader } from './slow-reader.ts';
+import { starting } from './starting.ts';
+import { stdin } from './stdin.ts';
+import { stdout } from './stdout.ts';
+
+export const SCENARIOS: readonly Scenario[] = [...latency, ...stdout, stdin, ...fanOut, ...slowReader, ...sessions, ...starting];
