@@ -33,7 +33,7 @@ const UPGRADES: Readonly<Record<string, JudgeUpgrade>> = {
  */
 export function route(request: StreamRequest, known: (token: string) => boolean): Routed | Refusal {
   const { method, headers } = request;
-  const [path = '', query = ''] = splitOnce(request.url, '?');
+  const [path, query] = splitOnce(request.url, '?');
   const token = ATTACH_PATH.exec(path)?.[1];
   if (token === undefined) return notFound();
   if (!METHODS.includes(method)) return refusal(405, `${method} is not allowed here`, { Allow: METHODS.join(', ') });

@@ -8,7 +8,7 @@ import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { SUBPROTOCOLS, encodeMessage, type SubprotocolName } from '@berth/attach-protocol';
-import WebSocket from 'ws';
+import { WebSocket } from 'ws';
 import { OUTBOUND_HIGH_WATER } from '../transport/transport.ts';
 import { MAX_PENDING_INPUT_BYTES } from '../transport/websocket/constants.ts';
 import { clientFrame, randomFrom } from '../transport/websocket/test-frames.ts';

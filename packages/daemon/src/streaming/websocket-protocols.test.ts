@@ -5,7 +5,7 @@ import { Buffer } from 'node:buffer';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { decodeMessage, encodeMessage, SUBPROTOCOL_NAMES, SUBPROTOCOLS, type Subprotocol } from '@berth/attach-protocol';
-import WebSocket from 'ws';
+import { WebSocket } from 'ws';
 import type { SessionStatus } from '../transport/transport.ts';
 import { clientFrame } from '../transport/websocket/test-frames.ts';
 import { handlers, RawClient, type Serve, startServer, SUCCESS } from './test-server.ts';
