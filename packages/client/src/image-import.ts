@@ -33,8 +33,9 @@ export async function importImage(
       new Metadata(),
       grpcOptions({ timeoutMs: options.timeoutMs ?? IMPORT_TIMEOUT_MS }),
       (error, value) => {
-        stop.abort();
         done(error, value);
+        // Whatever still sends waits for a call that is over.
+        stop.abort();
       },
     );
     sending = send(call, source, names, signal).catch((error: unknown) => {

@@ -1,0 +1,175 @@
+// The CRI log: records, lines, tails, rotation.
+import assert from 'node:assert/strict';
+import { appendFile, mkdtemp, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test, type TestContext } from 'node:test';
+import { CriLogParser, type LogRecord, NotACriLog } from './cri-log.ts';
+import { LineJoiner } from './line-joiner.ts';
+import { replayLog, showLog, type ShowOptions } from './show-log.ts';
+
+const T = '2026-11-24T04:00:00.123456789Z';
+const full = (content: string, stream = 'stdout'): string => `${T} ${stream} F ${content}\n`;
+const part = (content: string, stream = 'stdout'): string => `${T} ${stream} P ${content}\n`;
+
+async function logFile(t: TestContext, content = ''): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'berth-cli-log-'));
+  t.after(async () => await rm(dir, { recursive: true, force: true }));
+  const path = join(dir, 'c.log');
+  await writeFile(path, content);
+  return path;
+}
+
+class Sink extends Writable {
+  text = '';
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    this.text += chunk.toString('latin1');
+    done();
+  }
+}
+
+async function shown(path: string, options: ShowOptions = {}): Promise<{ stdout: string; stderr: string }> {
+  const sinks = { stdout: new Sink(), stderr: new Sink() };
+  await showLog(path, sinks, options);
+  return { stdout: sinks.stdout.text, stderr: sinks.stderr.text };
+}
+
+test('records are found however the bytes are cut', () => {
+  const bytes = Buffer.from(`${full('one')}${part('tw', 'stderr')}${full('', 'stderr')}${full('a b  c')}${T} stdout F\n`);
+  const expected = ['stdout F one', 'stderr P tw', 'stderr F ', 'stdout F a b  c', 'stdout F '];
+  const word = (r: LogRecord): string => `${r.stream} ${r.partial ? 'P' : 'F'} ${r.content.toString()}`;
+  for (let size = 1; size <= bytes.length; size += 1) {
+    const parser = new CriLogParser();
+    const found: string[] = [];
+    for (let at = 0; at < bytes.length; at += size) found.push(...parser.push(bytes.subarray(at, at + size)).map(word));
+    assert.deepEqual(found, expected, `pieces of ${size}`);
+  }
+});
+
+test('content is bytes: every value but newline comes through', () => {
+  const content = Buffer.from(Array.from({ length: 256 }, (_, i) => i).filter((i) => i !== 10));
+  const [record] = new CriLogParser().push(Buffer.concat([Buffer.from(`${T} stderr F `), content, Buffer.from('\n')]));
+  assert.deepEqual(record?.content, content);
+  assert.equal(record.time, T);
+});
+
+test('what is no CRI log is refused, also when it never ends a line', () => {
+  for (const wrong of ['hello\n', `${T} stdin F x\n`, `${T} stdout X y\n`, '\n'])
+    assert.throws(() => new CriLogParser().push(Buffer.from(wrong)), NotACriLog, wrong);
+  const parser = new CriLogParser();
+  assert.throws(() => {
+    for (let i = 0; i < 20; i += 1) parser.push(Buffer.alloc(100_000, 'x'));
+  }, NotACriLog);
+});
+
+test('partial records of two streams are joined each for itself', () => {
+  const joiner = new LineJoiner();
+  const lines = new CriLogParser()
+    .push(Buffer.from(part('out') + part('err', 'stderr') + full('put') + full('or', 'stderr')))
+    .flatMap((record) => joiner.push(record) ?? []);
+  assert.deepEqual(
+    lines.map(({ stream, content }) => [stream, content.toString()]),
+    [
+      ['stdout', 'output'],
+      ['stderr', 'error'],
+    ],
+  );
+});
+
+test('a line without end is given on in pieces, not held', () => {
+  const joiner = new LineJoiner();
+  let given = 0;
+  let held = 0;
+  for (let i = 0; i < 300; i += 1) {
+    const line = joiner.push({ time: T, stream: 'stdout', partial: true, content: Buffer.alloc(16_384) });
+    held += 16_384;
+    if (line !== undefined) {
+      assert.equal(line.continues, given > 0);
+      given += line.content.length;
+      held = 0;
+    }
+    assert.ok(held <= 1024 * 1024);
+  }
+  assert.equal(given + held, 300 * 16_384);
+});
+
+test('a log goes to the streams it came from; the last partial line gets no newline', async (t) => {
+  const path = await logFile(t, full('one') + full('bad', 'stderr') + part('tw') + full('o') + part('prompt> '));
+  assert.deepEqual(await shown(path), { stdout: 'one\ntwo\nprompt> ', stderr: 'bad\n' });
+});
+
+test('timestamps stand once before each line', async (t) => {
+  const path = await logFile(t, part('tw') + full('o') + full(''));
+  assert.equal((await shown(path, { timestamps: true })).stdout, `${T} two\n${T} \n`);
+});
+
+test('replay gives the bytes as they were written', async (t) => {
+  const path = await logFile(t, full('a\r') + part('\x1b[31m') + full('x') + part('end'));
+  const sinks = { stdout: new Sink(), stderr: new Sink() };
+  await replayLog(path, sinks);
+  assert.equal(sinks.stdout.text, 'a\r\n\x1b[31mx\nend');
+});
+
+for (const lines of [0, 1, 2, 5, 1000, 5000]) {
+  test(`the last ${lines} lines of a long log`, async (t) => {
+    const all = Array.from({ length: 3000 }, (_, i) => `line ${i} ${'x'.repeat(i % 200)}`);
+    const path = await logFile(
+      t,
+      all.map((line, i) => (i % 3 === 0 ? part(line.slice(0, 4)) + full(line.slice(4)) : full(line))).join(''),
+    );
+    const expected =
+      lines === 0
+        ? ''
+        : all
+            .slice(-lines)
+            .map((line) => `${line}\n`)
+            .join('');
+    assert.equal((await shown(path, { tail: lines })).stdout, expected);
+  });
+}
+
+test('a tail is whole where lines of both streams are torn apart by each other', async (t) => {
+  const path = await logFile(t, full('old').repeat(50) + part('ab') + full('E', 'stderr') + full('cd'));
+  assert.deepEqual(await shown(path, { tail: 2 }), { stdout: 'abcd\n', stderr: 'E\n' });
+});
+
+test('following goes on over rotation, truncation and a prompt without newline, until the container has ended', async (t) => {
+  const path = await logFile(t, full('1'));
+  let over = false;
+  const sinks = { stdout: new Sink(), stderr: new Sink() };
+  const following = showLog(path, sinks, { finished: async () => over });
+  const seen = async (text: string): Promise<void> => {
+    for (let i = 0; i < 500 && sinks.stdout.text !== text; i += 1) await sleep(20);
+    assert.equal(sinks.stdout.text, text);
+  };
+  await seen('1\n');
+  await appendFile(path, part('> '));
+  await seen('1\n> ');
+  await appendFile(path, full('yes'));
+  await seen('1\n> yes\n');
+  // Rotated: the old file still grows until the runtime reopens.
+  await rename(path, `${path}.1`);
+  await appendFile(`${path}.1`, full('2'));
+  await seen('1\n> yes\n2\n');
+  await appendFile(`${path}.1`, full('3'));
+  await writeFile(path, full('4'));
+  await seen('1\n> yes\n2\n3\n4\n');
+  await truncate(path, 0);
+  await appendFile(path, full(''));
+  await seen('1\n> yes\n2\n3\n4\n\n');
+  await appendFile(path, full('end'));
+  over = true;
+  await following;
+  await seen('1\n> yes\n2\n3\n4\n\nend\n');
+});
+
+test('following can be given up', async (t) => {
+  const path = await logFile(t, full('1'));
+  const stop = new AbortController();
+  const following = showLog(path, { stdout: new Sink(), stderr: new Sink() }, { finished: async () => false, signal: stop.signal });
+  await sleep(50);
+  stop.abort();
+  await following;
+});

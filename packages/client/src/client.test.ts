@@ -1,0 +1,95 @@
+// Calls of the daemon and image import, against a fake daemon over a real socket.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ListContainersResponseSchema } from '@berth/cri-api';
+import { connect, messageToJson, RpcError } from './index.ts';
+import { FakeDaemon } from './testing/fake-daemon.ts';
+
+test('a call gives the typed answer, also as JSON', async () => {
+  await using daemon = await FakeDaemon.start();
+  await using client = connect(daemon);
+  assert.equal((await client.runtime.version()).runtimeVersion, '9.9.9');
+  const { podSandboxId } = await client.runtime.runPodSandbox({ config: { metadata: { name: 'p' } } });
+  await client.runtime.createContainer({ podSandboxId, config: { metadata: { name: 'c' } } });
+  const list = await client.runtime.listContainers();
+  const json = messageToJson(ListContainersResponseSchema, list) as {
+    containers: { id: string; createdAt: string; state: string }[];
+  };
+  assert.equal(json.containers[0]?.id, daemon.container.id);
+  assert.equal(json.containers[0]?.state, 'CONTAINER_CREATED');
+  assert.match(json.containers[0]?.createdAt ?? '', /^\d{19}$/);
+});
+
+test("a refused call throws the status, the stable code and the daemon's sentence", async () => {
+  await using daemon = await FakeDaemon.start();
+  await using client = connect(daemon);
+  await assert.rejects(client.runtime.containerStatus({ containerId: 'x' }), (error) => {
+    assert.ok(error instanceof RpcError);
+    assert.deepEqual(
+      [error.status, error.code, error.method, error.message],
+      ['NOT_FOUND', 'CONTAINER_NOT_FOUND', '/runtime.v1.RuntimeService/ContainerStatus', 'no container has the id "x"'],
+    );
+    return true;
+  });
+});
+
+test('without a daemon a call fails soon and says why', async () => {
+  await using client = connect({ socket: '/nonexistent/berth.sock' });
+  await assert.rejects(
+    client.runtime.version(),
+    (error) =>
+      error instanceof RpcError && error.status === 'UNAVAILABLE' && error.code === undefined && /ENOENT/.test(error.message),
+  );
+});
+
+test('a call can be aborted, before and under way', async () => {
+  await using daemon = await FakeDaemon.start();
+  await using client = connect(daemon);
+  const reason = new Error('enough');
+  await assert.rejects(client.runtime.version({}, { signal: AbortSignal.abort(reason) }), reason);
+  const controller = new AbortController();
+  const call = client.runtime.version({}, { signal: controller.signal });
+  controller.abort(reason);
+  await assert.rejects(call, reason);
+  assert.equal((await client.runtime.version()).runtimeName, 'fake');
+});
+
+test('an import sends every byte in order, however the source cuts them', async () => {
+  await using daemon = await FakeDaemon.start();
+  await using client = connect(daemon);
+  const sizes = [1, 3_000_000, 0, 262_144, 262_145];
+  const total = sizes.reduce((sum, each) => sum + each, 0);
+  async function* source(): AsyncGenerator<Uint8Array> {
+    for (const size of sizes) yield Buffer.alloc(size, 7);
+  }
+  const image = await client.image.import(source(), ['a', 'b']);
+  assert.deepEqual([image.id, image.names, image.size], [`sha256:${'c'.repeat(64)}`, ['a', 'b'], BigInt(total)]);
+  assert.deepEqual(daemon.imported, [{ names: ['a', 'b'], bytes: total }]);
+});
+
+test('an import that the daemon refuses, whose source fails or that is aborted throws that', async () => {
+  await using daemon = await FakeDaemon.start();
+  await using client = connect(daemon);
+  async function* one(): AsyncGenerator<Uint8Array> {
+    yield Buffer.alloc(10);
+  }
+  await assert.rejects(
+    client.image.import(one(), ['bad']),
+    (error) => error instanceof RpcError && error.code === 'ARCHIVE_INVALID',
+  );
+  const failure = new Error('the disk is gone');
+  async function* failing(): AsyncGenerator<Uint8Array> {
+    yield Buffer.alloc(10);
+    throw failure;
+  }
+  await assert.rejects(client.image.import(failing(), []), failure);
+  const controller = new AbortController();
+  async function* endless(): AsyncGenerator<Uint8Array> {
+    for (;;) {
+      yield Buffer.alloc(1000);
+      controller.abort(failure);
+    }
+  }
+  await assert.rejects(client.image.import(endless(), [], { signal: controller.signal }), failure);
+  assert.equal(daemon.imported.length, 1);
+});
