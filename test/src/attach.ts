@@ -40,7 +40,6 @@ export type AttachClientOptions = { readonly protocol?: string; readonly from?: 
 export class AttachClient implements Disposable {
   readonly stdout = new Channel();
   readonly stderr = new Channel();
-  readonly protocol: string;
   /** The status that came before the end, if one came. */
   status: WireStatus | undefined;
   /** How the connection was closed. */
@@ -52,16 +51,15 @@ export class AttachClient implements Disposable {
 
   private constructor(socket: WebSocket) {
     this.#socket = socket;
-    this.protocol = socket.protocol;
-    const protocol = subprotocolByName(socket.protocol);
     socket.on('message', (data: Buffer) => {
       if (data.length === 0) this.faults.push('a message of 0 bytes');
       else if (this.#statusSeen) this.faults.push(`a message on channel ${data[0]} after the status`);
       const payload = data.subarray(1);
       if (data[0] === CHANNEL.stdout) this.stdout.take(payload);
       else if (data[0] === CHANNEL.stderr) this.stderr.take(payload);
-      else if (data[0] === CHANNEL.status && protocol !== undefined) {
-        this.status = decodeStatus(protocol, payload) ?? this.status;
+      else if (data[0] === CHANNEL.status) {
+        const protocol = subprotocolByName(socket.protocol);
+        if (protocol !== undefined) this.status = decodeStatus(protocol, payload) ?? this.status;
         this.#statusSeen = payload.length > 0;
       } else this.faults.push(`a message on channel ${data[0]}`);
     });
@@ -83,8 +81,12 @@ export class AttachClient implements Disposable {
       socket.once('error', reject);
       socket.once('unexpected-response', (_, response) => reject(new Error(`HTTP ${response.statusCode}`)));
     });
-    Object.defineProperty(client, 'protocol', { value: socket.protocol });
     return client;
+  }
+
+  /** The subprotocol that was agreed on. */
+  get protocol(): string {
+    return this.#socket.protocol;
   }
 
   /** Bytes that have been given to the socket and not to the kernel. */
