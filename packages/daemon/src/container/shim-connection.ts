@@ -6,7 +6,7 @@ import { sleep } from '../util/wait.ts';
 import type { Container } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
 import { readExitRecord } from './exit-record.ts';
-import { ended, exitOf, lost, running, unknownExit } from './status.ts';
+import { ended, exitOf, lost, mayRun, running, unknownExit } from './status.ts';
 
 /** Pause between two attempts: a shim under load needs milliseconds to listen. */
 const CONNECT_RETRY_MS = 25;
@@ -33,7 +33,7 @@ async function findShim(deps: ContainerDeps, container: Container, patienceMs: n
       deps.closing.throwIfAborted();
       const record = await readExitRecord(deps.root, container.id);
       if (record !== undefined) return record;
-      if (Date.now() >= until) {
+      if (Date.now() >= until || (container.status.state !== 'starting' && isRefused(error))) {
         deps.log.warn(
           { container: container.id, reason: error instanceof Error ? error.message : String(error) },
           'shim does not answer',
@@ -43,6 +43,12 @@ async function findShim(deps: ContainerDeps, container: Container, patienceMs: n
     }
     await sleep(CONNECT_RETRY_MS, deps.closing);
   }
+}
+
+/** Nobody listens: a shim does so from its first moment to its last, so one that had been there is dead. */
+function isRefused(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && 'code' in cause && (cause.code === 'ECONNREFUSED' || cause.code === 'ENOENT');
 }
 
 /**
@@ -158,6 +164,7 @@ export async function recordLoss(deps: ContainerDeps, container: Container, reas
     await container.update(lost, { keep: true });
     return;
   }
+  if (!mayRun(container.status.state)) return;
   const record = await readExitRecord(deps.root, container.id);
   if (record !== undefined) return recordEnd(deps, container, record);
   deps.log.warn({ container: container.id, reason }, 'container has ended, nobody knows how');

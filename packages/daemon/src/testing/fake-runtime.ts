@@ -122,7 +122,7 @@ export class FakeRuntime implements Runtime {
     const id = path.split('/').at(-2) ?? '';
     const container = this.containers.get(id);
     if (container === undefined || container.state === 'created' || container.shimDead)
-      throw new ShimLost(`${path}: connection refused`);
+      throw new ShimLost(path, { cause: Object.assign(new Error('connection refused'), { code: 'ECONNREFUSED' }) });
     if (container.spec.secret !== secret) throw new ShimLost(`${path}: closed by the shim`);
     container.shim?.lose(new ShimLost('replaced'));
     const { tty, stdin, logPath } = container.spec.config;
