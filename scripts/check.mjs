@@ -11,6 +11,7 @@ const TOOLS = [
   { name: 'lint', entry: 'node_modules/oxlint/bin/oxlint', args: ['--type-aware', '--deny-warnings'] },
   { name: 'format', entry: 'node_modules/@biomejs/biome/bin/biome', args: ['format', '--max-diagnostics=50'] },
   { name: 'imports', entry: 'scripts/check/imports.mjs', args: [] },
+  { name: 'errors', entry: 'scripts/check/error-codes.mjs', args: [] },
   { name: 'unused', entry: 'node_modules/knip/bin/knip.js', args: ['--no-progress', '--no-config-hints'] },
 ];
 

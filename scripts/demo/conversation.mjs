@@ -7,6 +7,8 @@ import { PrivateDaemon } from './private-daemon.mjs';
 
 /** CRI's NamespaceMode.NODE: the host's network, which needs no network plugins. */
 const NODE = 2;
+/** CRI's NamespaceMode.CONTAINER: process ids of its own, with the command as process 1. */
+const CONTAINER = 1;
 /** CRI's ContainerState.CONTAINER_EXITED. */
 const EXITED = 2;
 
@@ -35,7 +37,7 @@ async function converse() {
   const pod = {
     metadata: { name: 'demo', namespace: 'demo', uid: 'demo' },
     logDirectory: daemon.logs,
-    linux: { securityContext: { namespaceOptions: { network: NODE } } },
+    linux: { securityContext: { namespaceOptions: { network: NODE, pid: CONTAINER } } },
   };
   const { podSandboxId } = await daemon.client.runtime.runPodSandbox({ config: pod });
   say(`RunPodSandbox: ${podSandboxId}`);
@@ -63,7 +65,7 @@ async function converse() {
   second.stdin.write('exit 42\n');
   const end = await second.ended;
   assert.equal(end.kind, 'status');
-  assert.equal(end.status.status, 'Success');
+  assert.equal(end.status.status, 'Success', end.status.message);
   say('  sent: exit 42; the session ended with a status, after the last byte');
   const { status } = await daemon.client.runtime.containerStatus({ containerId: id });
   assert.equal(status?.state, EXITED);
