@@ -35,6 +35,7 @@ void connection_open(struct shim *shim, int fd) {
   struct connection *c = &shim->conn;
   connection_close(shim);
   c->fd = fd;
+  shim->welcomed = true;
   c->position = RING_NONE;
   c->progress_at = shim->now;
   c->events = EPOLLIN;

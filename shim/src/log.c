@@ -174,7 +174,7 @@ static void add_record(struct log_file *log, uint8_t stream, char kind, const ui
   p += LOG_HEAD;
   if (log->pending > 0) memcpy(p, log->partial, log->pending);
   p += log->pending;
-  memcpy(p, data, bytes);
+  if (bytes > 0) memcpy(p, data, bytes);
   p[bytes] = '\n';
   log->buffered += need;
   log->pending = 0;

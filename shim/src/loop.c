@@ -121,6 +121,7 @@ static void linger(struct shim *shim) {
   if (shim->phase != PHASE_ENDED || shim->done) return;
   const struct connection *c = &shim->conn;
   uint64_t quiet = shim->now - c->progress_at;
+  if (c->fd < 0 && !shim->welcomed && quiet < FIRST_MS) return;
   if (c->fd < 0 || quiet >= LINGER_MS || (output_waits(shim) && quiet >= shim->config.stall_ms)) shim->done = true;
 }
 

@@ -25,6 +25,8 @@
 #define CONTROL_SPARE 512u
 // After the end the shim stays for a connected daemon this long since its last progress.
 #define LINGER_MS 60000u
+// A program may end before the daemon that started it has connected: its output and end wait this long for the first connection.
+#define FIRST_MS 5000u
 // LXC's monitor has its hooks and cgroups to do after init's end; longer than this it is stuck.
 #define MONITOR_END_MS 10000u
 // How long killing and removing what is left of the cgroups is tried.
@@ -140,6 +142,7 @@ struct shim {
   uint8_t *input;
   struct connection conn;
   struct waiting waiting[MAX_WAITING];
+  bool welcomed;  // some daemon has been here
   bool done;
 };
 

@@ -244,7 +244,12 @@ void start_check(struct shim *shim) {
   // LXC may report the end of a short program before its status pipe has been looked at.
   if (shim->exec_ended && seen) {
     shim->phase = PHASE_RUNNING;
-    munmap(shim->text_pages, shim->text_pages_bytes);
+    // Arguments and environment may be large, and only init needed them.
+    if (config_keep(&shim->config)) {
+      shim->log.dir = shim->config.log_dir;
+      shim->log.path = shim->config.log_path;
+      munmap(shim->text_pages, CONFIG_MAX_BYTES);
+    }
     report_ok(shim);
     watch(shim, shim->listener, EPOLLIN, WATCH_LISTENER);
     if (shim->exit_seen || shim->monitor_ended) ending_begin(shim, shim->finished_ns != 0 ? shim->finished_ns : wall_ns());
