@@ -1,7 +1,7 @@
 /** How fast a container's output reaches one attached client, with and without the CRI log, and the log with nobody attached. */
 import { attach } from '../client/attach.ts';
 import { received } from '../client/wait.ts';
-import { type OutputKind, startAgent } from '../fixtures/agent.ts';
+import { type OutputKind, startAgent, wholeWrites } from '../fixtures/agent.ts';
 import { type Scenario, scaled } from '../scenario.ts';
 import { megabytesPerSecond, now } from '../units.ts';
 
@@ -16,7 +16,7 @@ const attached = (kind: OutputKind, log: boolean): Scenario => ({
     await using stack = new AsyncDisposableStack();
     const agent = stack.use(await startAgent(bench, runtime, { log }));
     const session = stack.use(await attach(runtime, agent.containerId));
-    const bytes = scaled(bench, BYTES);
+    const bytes = wholeWrites(kind, scaled(bench, BYTES));
     const owned = stack.move();
     return {
       async round() {
@@ -37,7 +37,7 @@ const alone = (kind: OutputKind): Scenario => ({
   metrics: [{ of: 'rate', title: 'rate', unit: 'MB/s', atLeast: TARGET.with }],
   async prepare(bench, runtime) {
     const agent = await startAgent(bench, runtime, { log: true });
-    const bytes = scaled(bench, BYTES);
+    const bytes = wholeWrites(kind, scaled(bench, BYTES));
     return {
       async round() {
         const { start } = await agent.command(`${kind} ${bytes}`);
