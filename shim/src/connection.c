@@ -79,12 +79,12 @@ static void locate(struct shim *shim, const struct request *request) {
   struct location location;
   uint64_t offset = request->offset;
   memset(&location, 0, sizeof location);
-  if (offset >= shim->ring.first) {
+  if (offset != OFFSET_NEXT) log_locate(&shim->log, offset, shim->ring.first, &location);
+  if (location.kind != 1 && offset >= shim->ring.first) {
+    memset(&location, 0, sizeof location);
     location.kind = 2;
     location.first = shim->ring.first;
     location.end = shim->ring.next;
-  } else {
-    log_locate(&shim->log, offset, shim->ring.first, &location);
   }
   uint8_t frame[FRAME_MAX_CONTROL];
   output_control(shim, frame, frame_reply_location(frame, request->seq, &location));
