@@ -144,10 +144,13 @@ export class OutputHub implements CursorHub {
   /** The container has ended; every cursor ends when it has written everything. */
   ended(record: ExitRecord): void {
     this.#exit = record;
-    if (this.#active !== undefined && this.#files !== undefined) {
-      const from =
-        this.#claims.size > 0 ? 0 : Math.min(...[...this.#cursors].map((cursor) => cursor.position), Number(record.offset));
-      this.#stretches = this.#remember(from, Number(record.offset));
+    if (this.#active !== undefined && this.#options.logPath !== undefined) {
+      // A subscription that is still being made is waited for: whoever asked for it may want everything from the start.
+      this.#stretches = this.#active.then(async () => {
+        const from =
+          this.#claims.size > 0 ? 0 : Math.min(...[...this.#cursors].map((cursor) => cursor.position), Number(record.offset));
+        return await this.#remember(from, Number(record.offset));
+      });
       this.#stretches.catch(() => undefined);
       this.#io.holdLeave(this.#stretches);
     }

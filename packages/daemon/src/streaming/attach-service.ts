@@ -1,4 +1,5 @@
 /** Attach between RPC and connection: keeps output for a ticket, finds the container again when the client comes, runs the session. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { StdioConfig } from '../config/config.ts';
 import { ContainerStdio } from '../stdio/container-stdio.ts';
@@ -23,6 +24,9 @@ export type AttachTarget = {
 
 /** Which streams the RPC asked for. */
 export type AttachRequest = { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean; readonly tty: boolean };
+
+/** An exit that has been received is known at once; this only lets the promise's turn come. */
+const SETTLE_MS = 10;
 
 type Kept = { readonly stdio: ContainerStdio; readonly claim: Claim; readonly target: AttachTarget };
 
@@ -49,10 +53,19 @@ export class AttachService implements StreamHandler {
     if (shim === undefined)
       throw new BerthError('failed-precondition', 'CONTAINER_NOT_RUNNING', `container ${target.id} is not running`);
     const stdio = this.#stdio(shim, target);
-    const claim = await stdio.output.claim().catch((error: unknown) => {
-      throw new BerthError('unavailable', 'SHIM_LOST', `container ${target.id} cannot be attached: its supervisor is gone`, {
-        cause: error,
-      });
+    const claim = await stdio.output.claim().catch(async (error: unknown) => {
+      // The shim of a container that has just ended is gone before the container's status says so.
+      const exit = await Promise.race([shim.exit.catch(() => undefined), sleep(SETTLE_MS)]);
+      if (exit === undefined) {
+        throw new BerthError('unavailable', 'SHIM_LOST', `container ${target.id} cannot be attached: its supervisor is gone`, {
+          cause: error,
+        });
+      }
+      throw new BerthError(
+        'failed-precondition',
+        'CONTAINER_NOT_RUNNING',
+        `container ${target.id} is not running: exited with code ${exit.code}`,
+      );
     });
     const key = Symbol(target.id);
     this.#kept.set(key, { stdio, claim, target });
