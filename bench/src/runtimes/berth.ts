@@ -62,10 +62,10 @@ export const startBerth = async ({ dir, repository, image, source = false, profi
   };
 };
 
-/** Shims say their number in a file beside their socket; LXC's monitors name their folder, which lies below the state. */
+/** Shims say their number in a file of their container's folder; LXC's monitors name that folder, which lies below the state. */
 const helpersBelow = async (state: string, daemon: number): Promise<readonly number[]> => {
-  const files = (await readdir(state, { recursive: true })).filter((path) => path.endsWith('shim.pid'));
-  const shims = await Promise.all(files.map(async (path) => Number(await readFile(join(state, path), 'utf8'))));
+  const read = async (name: string) => Number(await readFile(join(state, name, 'shim.pid'), 'utf8').catch(() => '0'));
+  const shims = await Promise.all((await readdir(state)).map(read));
   const monitors = await processesNamed((line) => line.includes(state));
   const found = [...new Set([...shims, ...monitors])].filter((pid) => pid !== daemon && pid > 0);
   const outside = await Promise.all(found.map(async (pid) => ((await outsideContainers(pid)) ? [pid] : [])));
