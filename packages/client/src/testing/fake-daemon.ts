@@ -14,9 +14,24 @@ import {
   successStatus,
   type WireStatus,
 } from '@berth/attach-protocol';
-import { type ContainerConfig, ImageService, type PodSandboxConfig, RuntimeService } from '@berth/cri-api';
+import {
+  type ContainerConfig,
+  ContainerConfigSchema,
+  ImageService,
+  type PodSandboxConfig,
+  PodSandboxConfigSchema,
+  RuntimeService,
+} from '@berth/cri-api';
 import { Images } from '@berth/cri-api/berth';
-import { create, type DescMessage, type DescService, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
+import {
+  create,
+  type DescMessage,
+  type DescService,
+  fromBinary,
+  type Message,
+  type MessageInitShape,
+  toBinary,
+} from '@bufbuild/protobuf';
 import { Metadata, Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { type WebSocket, WebSocketServer } from 'ws';
 
@@ -126,6 +141,22 @@ export class FakeDaemon implements AsyncDisposable {
     const [only] = this.containers.values();
     if (only === undefined) throw new Error('there is no container');
     return only;
+  }
+
+  /** A pod with a running container, made without a call. */
+  makeRunning(config: MessageInitShape<typeof ContainerConfigSchema>): FakeContainer {
+    const pod = { id: this.#newId(), config: create(PodSandboxConfigSchema, { metadata: { name: 'pod' } }), state: 0 };
+    const container: FakeContainer = {
+      id: this.#newId(),
+      podId: pod.id,
+      config: create(ContainerConfigSchema, config),
+      logPath: '',
+      state: 1,
+      exitCode: 0,
+    };
+    this.pods.set(pod.id, pod);
+    this.containers.set(container.id, container);
+    return container;
   }
 
   async #listen(): Promise<void> {
