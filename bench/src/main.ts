@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exec } from './exec.ts';
 import { describeMachine, machineLine } from './machine.ts';
+import { sweepPods } from './fixtures/pods.ts';
 import { HELP, type Options, parseOptions } from './options.ts';
 import { startContainerd } from './peer/containerd.ts';
 import { fetchPeer } from './peer/packages.ts';
@@ -34,17 +35,21 @@ const compileAgent = async (program: string): Promise<void> => {
 
 const startRuntimes = async (options: Options, dir: string, agent: string, stack: AsyncDisposableStack) => {
   const runtimes: RuntimeUnderTest[] = [];
+  const add = (runtime: RuntimeUnderTest): void => {
+    runtimes.push(stack.use(runtime));
+    stack.defer(async () => await sweepPods(runtime));
+  };
   if (!options.withoutBerth) {
     const { source, cpuProf: profile } = options;
     const berth = await startBerth({ dir: join(dir, 'b'), repository: REPOSITORY, image: IMAGE, source, profile });
-    runtimes.push(stack.use(berth));
+    add(berth);
   }
   if (options.withContainerd) {
     const programs = await fetchPeer(join(CACHE, 'bench-peer'));
-    runtimes.push(stack.use(await startContainerd({ dir: join(dir, 'c'), programs, image: IMAGE, agent })));
+    add(await startContainerd({ dir: join(dir, 'c'), programs, image: IMAGE, agent }));
   }
   if (options.peer !== undefined) {
-    runtimes.push(stack.use(await otherRuntime({ name: 'peer', socket: options.peer, image: 'busybox:latest' })));
+    add(await otherRuntime({ name: 'peer', socket: options.peer, image: 'busybox:latest' }));
   }
   return runtimes;
 };

@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exec } from '../exec.ts';
+import { removeCgroup, removeWhatComes } from '../leftovers.ts';
 import { Child } from '../runtimes/child.ts';
 import { otherRuntime } from '../runtimes/other.ts';
 import type { RuntimeUnderTest } from '../runtimes/runtime.ts';
@@ -12,6 +13,10 @@ const IMAGE = 'docker.io/library/busybox:latest';
 /** What stands in the command line of a pod's first process. */
 const PAUSE = '/agent pause';
 const PAUSE_IMAGE = 'berth.local/pause:bench';
+/** Where containerd, its shims and runc put things wherever their own folders are. */
+const FIXED_FOLDERS = ['/run/containerd', '/opt/containerd'];
+/** The group of all pods that name no other. */
+const CGROUP = 'k8s.io';
 
 export type ContainerdOptions = {
   /** An empty folder of its own. */
@@ -28,6 +33,8 @@ export type ContainerdOptions = {
 export const startContainerd = async ({ dir, programs, image, agent }: ContainerdOptions): Promise<RuntimeUnderTest> => {
   await using stack = new AsyncDisposableStack();
   await mkdir(dir, { recursive: true, mode: 0o700 });
+  stack.use(removeWhatComes(FIXED_FOLDERS));
+  stack.defer(async () => await removeCgroup(CGROUP));
   const [socket, config, pause] = [join(dir, 'containerd.sock'), join(dir, 'config.toml'), join(dir, 'pause.tar')];
   await writeFile(config, configuration(dir, socket, join(programs, 'runc')));
   await writeFile(pause, await pauseImage(agent, PAUSE_IMAGE));

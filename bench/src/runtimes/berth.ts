@@ -2,6 +2,7 @@
 import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { connect } from '@berth/client';
+import { removeCgroup } from '../leftovers.ts';
 import { Child } from './child.ts';
 import { outsideContainers, processesNamed } from './processes.ts';
 import type { RuntimeUnderTest } from './runtime.ts';
@@ -25,10 +26,12 @@ export type BerthOptions = {
 export const startBerth = async ({ dir, repository, image, source = false, profile }: BerthOptions): Promise<RuntimeUnderTest> => {
   await using stack = new AsyncDisposableStack();
   await mkdir(dir, { recursive: true, mode: 0o700 });
+  const cgroup = `berth-bench-${process.pid}`;
+  stack.defer(async () => await removeCgroup(cgroup));
   const [config, node, state] = [join(dir, 'berthd.toml'), join(dir, 'node'), join(dir, 'run')];
   // Nothing else may share the program's pages, or the daemon's share of them would look smaller than it is.
   await copyFile(process.execPath, node);
-  await writeFile(config, `[runtime]\ncgroup_parent = "berth-bench-${process.pid}"\n`);
+  await writeFile(config, `[runtime]\ncgroup_parent = "${cgroup}"\n`);
   const program = source ? ['--conditions=source', 'packages/daemon/src/main.ts'] : ['packages/daemon/dist/main.js'];
   const folders = ['--config', config, '--root', join(dir, 'root'), '--state', state, '--log-level', 'warn'];
   const profiling = profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profile];
