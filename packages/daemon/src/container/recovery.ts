@@ -19,8 +19,8 @@ import { Container } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
 import { readExitRecord } from './exit-record.ts';
 import { parseRecord, parseStatus } from './record.ts';
-import { followShim, RECONNECT_MS, recordLoss } from './shim-connection.ts';
-import { type ContainerStatus, ended, exitOf, mayRun, unknownExit } from './status.ts';
+import { followShim, RECONNECT_MS, recordLoss, shimLostExit } from './shim-connection.ts';
+import { type ContainerStatus, ended, exitOf, mayRun, startError, unknownExit } from './status.ts';
 import type { ContainerStore } from './store.ts';
 
 /** Adoptions at one time: each waits for a shim, few of them need the processor. */
@@ -89,13 +89,23 @@ async function afterReboot(deps: ContainerDeps, container: Container): Promise<v
 
 async function adopt(deps: ContainerDeps, container: Container): Promise<void> {
   const wasStarting = container.status.state === 'starting';
-  if (await followShim(deps, container, wasStarting ? LATE_START_MS : RECONNECT_MS)) {
+  if (await followShim(deps, container, wasStarting ? 0 : RECONNECT_MS)) {
     if (container.status.state === 'running')
       deps.log.info({ container: container.id, pid: container.status.pid }, 'running container adopted');
-    return;
+  } else if (wasStarting) void awaitLateStart(deps, container);
+  else await recordLoss(deps, container, shimLostExit(deps, 'the supervisor of this container was gone when the daemon came back'));
+}
+
+/** The daemon serves meanwhile; whoever wants to change this container waits for its mutex. */
+async function awaitLateStart(deps: ContainerDeps, container: Container): Promise<void> {
+  try {
+    await deps.mutex.run(container.id, async () => {
+      if (await followShim(deps, container, LATE_START_MS)) return;
+      await recordLoss(deps, container, startError('the daemon ended while it was starting this container', deps.now()));
+    });
+  } catch (error) {
+    if (!deps.closing.aborted) deps.log.error({ container: container.id, err: error }, 'a container could not be recovered');
   }
-  if (wasStarting) await recordLoss(deps, container, 'StartError', 'the daemon ended while it was starting this container');
-  else await recordLoss(deps, container, 'ShimLost', 'the supervisor of this container was gone when the daemon came back');
 }
 
 const stubPod = (id: string): PodSpec => ({ id, config: create(PodSandboxConfigSchema) });

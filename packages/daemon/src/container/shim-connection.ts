@@ -6,7 +6,7 @@ import { sleep } from '../util/wait.ts';
 import type { Container } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
 import { readExitRecord } from './exit-record.ts';
-import { ended, exitOf, lost, mayRun, running, unknownExit } from './status.ts';
+import { type ContainerExit, ended, exitOf, lost, mayRun, running, unknownExit } from './status.ts';
 
 /** Pause between two attempts: a shim under load needs milliseconds to listen. */
 const CONNECT_RETRY_MS = 25;
@@ -147,16 +147,18 @@ async function shimLost(deps: ContainerDeps, container: Container, shim: Shim): 
   await recordLoss(
     deps,
     container,
-    'ShimLost',
-    'the supervisor of this container was killed; how the container ended is not known',
+    shimLostExit(deps, 'the supervisor of this container was killed; how the container ended is not known'),
   );
 }
 
+/** What is shown of a container whose supervisor is gone. */
+export const shimLostExit = (deps: ContainerDeps, message: string): ContainerExit => unknownExit('ShimLost', message, deps.now());
+
 /**
- * The shim is gone and has left no record: kills what is left of the container and says that nobody knows how it ended.
+ * The shim is gone and has left no record: kills what is left of the container and shows `exit`.
  * When that fails the container is shown as unknown; StopContainer and RemoveContainer try again.
  */
-export async function recordLoss(deps: ContainerDeps, container: Container, reason: string, message: string): Promise<void> {
+export async function recordLoss(deps: ContainerDeps, container: Container, exit: ContainerExit): Promise<void> {
   try {
     await deps.runtime.killLeftovers(container.meta.spec);
   } catch (error) {
@@ -167,6 +169,6 @@ export async function recordLoss(deps: ContainerDeps, container: Container, reas
   if (!mayRun(container.status.state)) return;
   const record = await readExitRecord(deps.root, container.id);
   if (record !== undefined) return recordEnd(deps, container, record);
-  deps.log.warn({ container: container.id, reason }, 'container has ended, nobody knows how');
-  await keepEnd(deps, container, ended(unknownExit(reason, message, deps.now())), true);
+  deps.log.warn({ container: container.id, reason: exit.reason }, 'container has ended, nobody knows how');
+  await keepEnd(deps, container, ended(exit), true);
 }

@@ -2,7 +2,7 @@
 import { BerthError } from '../util/errors.ts';
 import type { Container } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
-import { followShim, recordLoss } from './shim-connection.ts';
+import { followShim, recordLoss, shimLostExit } from './shim-connection.ts';
 import { ended, startError, starting } from './status.ts';
 
 /** The runtime has said that init runs, so its shim listens or has left a record; a loaded machine may still need a moment. */
@@ -33,7 +33,7 @@ export async function startContainer(deps: ContainerDeps, container: Container, 
       throw error;
     }
     if (!(await followShim(deps, container, FIRST_CONNECT_MS))) {
-      await recordLoss(deps, container, 'ShimLost', 'the supervisor of this container did not answer after the start');
+      await recordLoss(deps, container, shimLostExit(deps, 'the supervisor of this container did not answer after the start'));
       throw new BerthError('internal', 'SHIM_LOST', `the supervisor of container ${container.id} did not answer after the start`);
     }
     deps.log.info({ container: container.id, pid: container.status.pid }, 'container has started');

@@ -3,7 +3,7 @@ import { BerthError } from '../util/errors.ts';
 import { settledWithin } from '../util/wait.ts';
 import type { Container } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
-import { followShim, recordLoss } from './shim-connection.ts';
+import { followShim, recordLoss, shimLostExit } from './shim-connection.ts';
 import { mayRun } from './status.ts';
 
 const SIGKILL = 9;
@@ -61,8 +61,7 @@ export async function killContainer(deps: ContainerDeps, container: Container, s
     await recordLoss(
       deps,
       container,
-      'ShimLost',
-      'the supervisor of this container did not answer; the container was killed without it',
+      shimLostExit(deps, 'the supervisor of this container did not answer; the container was killed without it'),
     );
   }
   if (mayRun(container.status.state)) {
