@@ -12,6 +12,7 @@ import { mountOverlay, unmount } from './mount-points.ts';
 import { type ContainerPaths, containerPaths, LXC_NAME, lxcRunDirectories, seccompDirectory, shimBinary } from './paths.ts';
 import type { ContainerPlan } from './plan.ts';
 import { failed, safeId, unless } from './refuse.ts';
+import { endShim } from './shim-process.ts';
 import { cgroupSettings, type Limits, mergeLimits, parseLimits } from './resources.ts';
 
 /** Makes a container up to the point where it can be started. When it fails, nothing is left. */
@@ -120,8 +121,9 @@ export const killLeftovers = async (host: LcrHost, spec: ContainerSpec): Promise
 /** Takes down everything of a container, whatever is there of it. The daemon's own records stay. */
 export const removeContainer = async (host: LcrHost, spec: ContainerSpec): Promise<void> => {
   await killLeftovers(host, spec);
-  await removeRuntimeTraces(host, spec);
   const paths = containerPaths(host.config, spec.id);
+  await endShim(paths.state, shimBinary(host.config));
+  await removeRuntimeTraces(host, spec);
   await unmount([paths.rootfs]);
   await Promise.all([
     rm(paths.state, { recursive: true, force: true }),

@@ -40,7 +40,7 @@ describe('volumes', { timeout: 300_000 }, () => {
   test('a directory, written from inside and read outside', async () => {
     const hostPath = directory();
     const done = await fixture.run(pod, 'cat /data/file; echo new > /data/new', { mounts: [{ containerPath: '/data', hostPath }] });
-    assert.equal(done.stdout, 'content\n');
+    assert.equal(done.stdout, 'content');
     assert.equal(readFileSync(`${hostPath}/new`, 'utf8'), 'new\n');
   });
 
@@ -122,7 +122,7 @@ describe('volumes', { timeout: 300_000 }, () => {
       { mounts: ['/data/sub', '/deep/up/made', '/abs'].map((containerPath) => ({ containerPath, hostPath })) },
       image,
     );
-    assert.equal(done.stdout, 'contentcontentcontent\n');
+    assert.equal(done.stdout, 'contentcontentcontent');
     assert.equal(readdirSync('/etc').length, before);
     for (const name of ['made', 'absolute']) assert.equal(existsSync(`${fixture.top}/${name}`), false);
   });
@@ -137,7 +137,7 @@ describe('volumes', { timeout: 300_000 }, () => {
         { containerPath: '/data', hostPath: outer },
       ],
     });
-    assert.equal(done.stdout, 'content\n');
+    assert.equal(done.stdout, 'content');
     assert.equal(existsSync(`${fixture.top}/evil`), false);
   });
 
@@ -151,7 +151,7 @@ describe('volumes', { timeout: 300_000 }, () => {
         { containerPath: '/a', hostPath: outer },
       ],
     });
-    assert.equal(done.stdout, 'contentinner\n');
+    assert.equal(done.stdout, 'contentinner');
     assert.ok(statSync(`${outer}/b`).isDirectory());
   });
 
@@ -161,7 +161,7 @@ describe('volumes', { timeout: 300_000 }, () => {
     assert.equal(
       (await fixture.run(pod, 'cat /data/file', { mounts: [{ containerPath: '/data', hostPath: `${fixture.top}/source-link` }] }))
         .stdout,
-      'content\n',
+      'content',
     );
   });
 
@@ -170,7 +170,7 @@ describe('volumes', { timeout: 300_000 }, () => {
     assert.equal(
       (await fixture.run(pod, 'cat /etc/hosts', { mounts: [{ containerPath: '/etc/hosts', hostPath: `${hostPath}/file` }] }))
         .stdout,
-      'content\n',
+      'content',
     );
   });
 
@@ -183,7 +183,7 @@ describe('volumes', { timeout: 300_000 }, () => {
         { containerPath: '/dev/shm/two', hostPath },
       ],
     });
-    assert.equal(done.stdout, 'contentcontentcontent\n');
+    assert.equal(done.stdout, 'contentcontentcontent');
   });
 
   test('mounts of the host show up in the container where that was asked for, and only there', async () => {
