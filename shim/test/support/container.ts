@@ -177,6 +177,7 @@ export class Container {
       ['drain-ms', o.drainMs],
       ['partial-ms', o.partialMs],
       ...this.cgroups.map((path): [string, string] => ['cgroup', path]),
+      ...this.cgroups.map((path): [string, string] => ['cgroup', `${path}-monitor`]),
       ['oom', this.oom],
     ];
     return pairs
@@ -269,6 +270,28 @@ export class Container {
       if (existsSync(path)) execFileSync('rmdir', [path], { stdio: 'ignore' });
     }
     rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/** A pid namespace with a pid 1 that reaps, as pods that share one have it. */
+export class Pause {
+  readonly dir = mkdtempSync(join(tmpdir(), 'berth-pause-'));
+  readonly pid: number;
+
+  constructor(...more: readonly string[]) {
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', this.dir]);
+    execFileSync('mount', ['--make-private', this.dir]);
+    this.pid = Number(execFileSync(SHIM, ['pause', '--dir', this.dir, ...more], { encoding: 'utf8' }));
+  }
+
+  get lxc(): string {
+    return `lxc.namespace.share.pid = ${this.dir}/pid`;
+  }
+
+  [Symbol.dispose](): void {
+    process.kill(this.pid, 'SIGKILL');
+    execFileSync('umount', ['-R', '-l', this.dir]);
+    rmSync(this.dir, { recursive: true });
   }
 }
 

@@ -1,0 +1,164 @@
+/** The CRI log: its format, partial lines, rotation, and disks and paths that are not what they should be. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { linkSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Container, logBytes, readLog, SKIP, until } from './support/container.ts';
+import { NEXT } from './support/peer.ts';
+
+const options = { skip: SKIP };
+const shown = (container: Container): string[] => readLog(container.log).map((r) => `${r.stream} ${r.kind} ${r.content.length > 20 ? r.content.length : r.content}`);
+
+test('partial lines: after a time, by the other stream, at 16 KiB, at the end', options, async () => {
+  const script = `
+    printf one; sleep 0.5; echo " two"
+    printf three; echo err >&2; sleep 0.05; echo " four"
+    head -c 40000 /dev/zero | tr '\\0' x; echo
+    head -c 16384 /dev/zero | tr '\\0' y; echo; echo
+    printf last`;
+  await using container = new Container({ args: ['sh', '-c', script] });
+  const peer = await container.attach();
+  await peer.exit();
+  await peer.leave();
+  const records = shown(container);
+  assert.deepEqual(records.slice(0, 2), ['stdout P one', 'stdout F  two']);
+  assert.ok(records.includes('stderr F err'));
+  assert.equal(records.at(-1), 'stdout P last');
+  const all = readLog(container.log);
+  assert.ok(all.every((record) => record.content.length <= 16384));
+  assert.ok(all.some((record) => record.content.length === 16384 && record.kind === 'P'));
+  assert.equal(
+    logBytes(all, 'stdout').toString(),
+    `one two\nthree four\n${'x'.repeat(40000)}\n${'y'.repeat(16384)}\n\nlast`,
+  );
+  assert.equal(statSync(container.log).mode & 0o777, 0o640);
+});
+
+test('attachers get a partial line at once, LOCATE counts it as in the ring, FLUSH writes it', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'printf prompt; sleep 1000'], partialMs: 3_600_000 });
+  const peer = await container.attach();
+  await peer.untilOutput('prompt');
+  assert.equal(readFileSync(container.log, 'utf8'), '');
+  assert.equal((await peer.locate(0)).kind, 2);
+  assert.equal((await peer.request(0x0a)).errno, 0);
+  assert.deepEqual(shown(container), ['stdout P prompt']);
+  await peer.signal(9);
+  await peer.exit();
+  await peer.leave();
+});
+
+test('reopening under full output: no byte lost, none twice, in ten files', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'seq 1 1000000; sleep 1000'] });
+  const peer = await container.attach();
+  const files: string[] = [];
+  for (let i = 0; i < 10; i++) {
+    const to = `${container.log}.${i}`;
+    renameSync(container.log, to);
+    files.push(to);
+    assert.equal((await peer.request(0x09)).errno, 0);
+    await sleep(15);
+  }
+  await peer.untilOutput('1000000\n');
+  const all = [...files, container.log].map((path) => logBytes(readLog(path)).toString());
+  assert.equal(all.join(''), peer.text());
+  assert.ok(all.filter((text) => text !== '').length > 1);
+  await peer.signal(9);
+  await peer.exit();
+  await peer.leave();
+});
+
+test('a log that cannot be opened again: the old one stays', options, async () => {
+  await using container = new Container({ args: ['cat'], stdin: true });
+  const peer = await container.attach();
+  renameSync(container.log, `${container.log}.1`);
+  symlinkSync('/etc/passwd', container.log);
+  assert.equal((await peer.request(0x09)).errno, 40);
+  rmSync(container.log);
+  execFileSync('mkfifo', [container.log]);
+  assert.notEqual((await peer.request(0x09)).errno, 0);
+  rmSync(container.log);
+  peer.stdin('line\n');
+  await peer.untilOutput('line');
+  assert.equal(logBytes(readLog(`${container.log}.1`)).toString(), 'line\n');
+  assert.equal((await peer.request(0x09)).errno, 0);
+  peer.stdin('next\n');
+  await peer.untilOutput('next');
+  assert.equal(logBytes(readLog(container.log)).toString(), 'next\n');
+  peer.closeStdin();
+  await peer.exit();
+  await peer.leave();
+});
+
+test('refused at the start: links, FIFOs, hard links, ways out of the directory', options, async () => {
+  const cases: [string | true, (c: Container) => void][] = [
+    [true, (c) => symlinkSync('/tmp/elsewhere', c.log)],
+    [true, (c) => void execFileSync('mkfifo', [c.log])],
+    [true, (c) => mkdirSync(c.log)],
+    [
+      true,
+      (c) => {
+        writeFileSync(`${c.dir}/other`, '');
+        linkSync(`${c.dir}/other`, c.log);
+      },
+    ],
+    ['../out.log', () => undefined],
+    ['/tmp/berth-shim-absolute.log', () => undefined],
+    ['sub/0.log', () => undefined],
+    ['sub/0.log', (c) => symlinkSync('/tmp', join(c.logDir, 'sub'))],
+  ];
+  for (const [log, before] of cases) {
+    await using container = new Container({ args: ['true'], log, before });
+    const started = await container.start();
+    assert.deepEqual([started.ok, started.kind], [false, 'log'], `${log}: ${started.line}`);
+    assert.deepEqual(container.leftovers(), []);
+  }
+  await using below = new Container({ args: ['echo', 'x'], log: 'sub/0.log', before: (c) => mkdirSync(join(c.logDir, 'sub')) });
+  const peer = await below.attach();
+  await peer.exit();
+  await peer.leave();
+  assert.equal(readLog(below.log).length, 1);
+});
+
+test('a full disk: counted and told, the container and the daemon go on, the log goes on when there is room', options, async () => {
+  const disk = mkdtempSync(join(tmpdir(), 'berth-disk-'));
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', disk]);
+  try {
+    await using container = new Container({ args: ['sh', '-c', 'seq 1 50000; read x; seq 50001 50100; sleep 1000'], logDir: disk, stdin: true });
+    const peer = await container.attach();
+    await peer.untilOutput('50000\n');
+    await peer.until(() => peer.has(0x86));
+    const lost = Number(peer.last(0x86).readBigUInt64LE(0));
+    assert.equal(peer.last(0x86).readUInt32LE(16), 28);
+    const kept = logBytes(readLog(container.log)).toString();
+    assert.ok(kept.length > 1000 && peer.text().startsWith(kept));
+    await peer.until(() => Number(peer.last(0x86).readBigUInt64LE(0)) === peer.text().length - kept.length, 'the whole loss').catch(() => undefined);
+    assert.ok(lost > 0);
+    // Before the hole: in the log. In the hole: lost. The newest: in the ring.
+    assert.equal((await peer.locate(10)).kind, 1);
+    assert.equal((await peer.locate(10)).end, kept.length);
+    const hole = await peer.locate(kept.length);
+    assert.notEqual(hole.kind, 1);
+    assert.equal((await peer.locate(NEXT)).kind, 2);
+    // Room again, in the same file: what comes next is a new segment that LOCATE tells from the old one.
+    execFileSync('mount', ['-o', 'remount,size=16m', disk]);
+    const before = peer.next;
+    peer.stdin('go\n');
+    await peer.untilOutput('50100\n');
+    const records = readLog(container.log);
+    assert.ok(logBytes(records).toString().endsWith('\n50099\n50100\n'));
+    assert.equal(logBytes(records).toString(), kept + peer.text().slice(before));
+    const second = await container.connect();
+    const losses = second.last(0x81);
+    assert.equal(Number(losses.readBigUInt64LE(40)), before - kept.length);
+    assert.ok(Number(losses.readBigUInt64LE(48)) >= 1);
+    await second.signal(9);
+    await second.exit();
+    await second.leave();
+  } finally {
+    execFileSync('umount', ['-l', disk]);
+    rmSync(disk, { recursive: true });
+  }
+});

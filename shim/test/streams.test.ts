@@ -1,0 +1,359 @@
+/** Bytes in both directions: exactness, flow control, the ring, and daemons that are slow, stopped or dead. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync, rmSync, statSync } from 'node:fs';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Container, logBytes, readLog, SKIP, until } from './support/container.ts';
+import { NEXT, Peer } from './support/peer.ts';
+
+const options = { skip: SKIP };
+const MIB = 1024 * 1024;
+/** A numbered stream: any byte missing, doubled or moved is seen. */
+const numbers = (from: number, to: number): string => Array.from({ length: to - from + 1 }, (_, i) => `${from + i}\n`).join('');
+
+test('all 256 byte values and runs of NUL, both ways', options, async () => {
+  await using container = new Container({ args: ['cat'], stdin: true });
+  const peer = await container.attach();
+  const data = Buffer.concat([Buffer.from(Array.from({ length: 256 }, (_, i) => i)), Buffer.alloc(100_000), Buffer.from('end')]);
+  peer.stdin(data);
+  peer.closeStdin();
+  const exit = await peer.exit();
+  assert.equal(exit.offset, data.length);
+  assert.ok(Buffer.concat(peer.output[1]).equals(data));
+  assert.ok(logBytes(readLog(container.log)).equals(data));
+  assert.equal(peer.last(0x85)[0], 1);
+  await peer.leave();
+});
+
+test('stdin of 64 MiB by credit, and its end', options, async () => {
+  await using container = new Container({ args: ['sha256sum'], stdin: true });
+  const peer = await container.attach();
+  const hash = createHash('sha256');
+  const total = 64 * MIB;
+  for (let sent = 0; sent < total; ) {
+    await peer.until(() => peer.credit - sent > 0);
+    const part = Buffer.alloc(Math.min(65536, peer.credit - sent, total - sent), sent % 251);
+    hash.update(part);
+    peer.stdin(part);
+    sent += part.length;
+  }
+  peer.closeStdin();
+  await peer.untilOutput(hash.digest('hex'));
+  await peer.exit();
+  await peer.leave();
+});
+
+test('a container that does not read holds back only its input', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'while :; do echo tick; sleep 0.05; done'], stdin: true });
+  const peer = await container.attach();
+  peer.stdin(Buffer.alloc(262144));
+  const state = await peer.stdinState();
+  assert.equal(state.queued + state.unread, 262144);
+  const ticks = peer.text().length;
+  await peer.until(() => peer.text().length > ticks + 25);
+  await peer.signal(9);
+  await peer.exit();
+  await peer.leave();
+});
+
+test('a container that closes its stdin says so, the loss of the daemon does not close it', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'read line; echo got $line; exec 0</dev/null; sleep 1000'], stdin: true });
+  const first = await container.attach();
+  await first.end();
+  const peer = await container.connect();
+  peer.subscribe(0);
+  assert.equal(peer.welcome.stdin, 1);
+  peer.stdin('hello\n');
+  await peer.untilOutput('got hello');
+  await peer.until(() => peer.has(0x85));
+  assert.equal(peer.last(0x85)[0], 2);
+  assert.equal((await peer.stdinState()).state, 2);
+  await peer.end();
+  const later = await container.connect();
+  assert.deepEqual([later.welcome.stdin, later.welcome.credit], [2, 0]);
+  await later.signal(9);
+  await later.exit();
+  await later.leave();
+});
+
+test('without stdin it is empty', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'wc -c'] });
+  const peer = await container.attach();
+  assert.equal(peer.welcome.stdin, 0);
+  await peer.exit();
+  assert.equal(peer.text().trim(), '0');
+  await peer.leave();
+});
+
+test('1 MiB right before the end, 50 of 50, read slowly', options, async () => {
+  for (let i = 0; i < 50; i++) {
+    await using container = new Container({ args: ['dd', 'if=/dev/zero', 'bs=1048576', 'count=1'], ...(i % 2 === 0 ? { log: false } : {}) });
+    const peer = await container.attach();
+    if (i % 5 === 0) {
+      peer.socket.pause();
+      await sleep(300);
+      peer.socket.resume();
+    }
+    await peer.exit();
+    assert.equal(Buffer.concat(peer.output[1]).length, MIB);
+    assert.match(peer.text(2), /records out/);
+    await peer.leave();
+  }
+});
+
+test('replay from the ring: from any offset, with a gap for what it has lost', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'seq 1 100000; echo on stderr >&2; sleep 1000'], log: false });
+  const peer = await container.attach();
+  await peer.untilOutput('100000\n');
+  await peer.untilOutput('on stderr', 2);
+  const all = peer.text();
+  assert.equal(all, numbers(1, 100_000));
+  const bounds = await peer.locate(NEXT);
+  assert.deepEqual([bounds.kind, bounds.end], [2, all.length + 10]);
+  assert.ok(bounds.first > 0 && bounds.end - bounds.first > 128 * 1024, `${bounds.first} to ${bounds.end}`);
+  for (const from of [0, bounds.first - 1, bounds.first, bounds.first + 12_345, all.length - 7]) {
+    const again = await container.connect();
+    again.subscribe(from);
+    await again.until(() => again.next === bounds.end);
+    const begin = Math.max(from, bounds.first);
+    assert.deepEqual(again.gaps, from < bounds.first ? [{ from, to: bounds.first }] : []);
+    assert.equal(again.text(), all.slice(begin));
+    assert.equal(again.text(2), 'on stderr\n');
+    assert.deepEqual(await again.locate(0), { kind: 3, first: 0, end: bounds.first, inode: 0, position: 0 });
+    // Again on the same connection, from the end: nothing.
+    again.subscribe(NEXT);
+    await again.request(0x0a);
+    assert.equal(again.next, bounds.end);
+    if (from !== all.length - 7) continue;
+    await again.signal(9);
+    await again.exit();
+    await again.leave();
+  }
+});
+
+test('keystrokes do not fill the ring with records', options, async () => {
+  await using container = new Container({ args: ['cat'], stdin: true, log: false, ring: 65536 });
+  const peer = await container.attach();
+  for (let i = 0; i < 3000; i++) {
+    peer.stdin('k');
+    await peer.until(() => peer.next === i + 1);
+  }
+  const { first } = await peer.locate(NEXT);
+  assert.equal(first, 0);
+  peer.closeStdin();
+  await peer.exit();
+  await peer.leave();
+});
+
+test('a window is kept, also over gaps', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'head -c 3000000 /dev/zero; sleep 1000'] });
+  assert.equal((await container.start()).ok, true);
+  const peer = await container.connect();
+  peer.acks = false;
+  peer.subscribe(0, 10_000);
+  await peer.until(() => peer.next === 10_000 || peer.gaps.length > 0);
+  await until(() => statSync(container.log).size > 3_000_000, 'the log');
+  await peer.request(0x0a);
+  const seen = Buffer.concat(peer.output[1]).length;
+  assert.equal(seen, 10_000);
+  while (peer.next < 3_000_000) {
+    const before = peer.next;
+    peer.ack(before);
+    await peer.until(() => peer.next >= Math.min(before + 10_000, 3_000_000));
+  }
+  assert.equal(peer.next, 3_000_000);
+  const gap = peer.gaps.reduce((sum, { from, to }) => sum + to - from, 0);
+  assert.ok(gap > 2_000_000);
+  assert.equal(Buffer.concat(peer.output[1]).length, 3_000_000 - gap);
+  await peer.signal(9);
+  await peer.exit();
+  await peer.leave();
+});
+
+test('LOCATE is true under 200 MB of output, rotations included', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'seq 1 23000000 | tee /dev/stderr | sha256sum >/dev/null; sleep 1000'] });
+  const { renameSync } = await import('node:fs');
+  const peer = await container.attach();
+  peer.unsubscribe();
+  const files: string[] = [];
+  let checks = 0;
+  const total = 195_888_896;
+  const check = async (): Promise<void> => {
+    const { end: next } = await peer.locate(NEXT);
+    const offset = Math.floor(Math.random() * next);
+    const place = await peer.locate(offset);
+    if (place.kind === 2) return;
+    assert.equal(place.kind, 1, JSON.stringify(place));
+    assert.ok(place.first <= offset && offset < place.end);
+    const path = [...files, container.log].find((name) => statSync(name).ino === place.inode) ?? '';
+    // What is parsed from the position on must be the stream from `first` on: a piece of the number sequence, known by arithmetic.
+    const bytes = slice(path, place.position, 4096);
+    assert.equal(bytes.toString(), expected(place.first, bytes.length));
+    checks++;
+  };
+  for (let next = 0; next < total; ) {
+    await check();
+    ({ end: next } = await peer.locate(NEXT));
+    if (files.length < 5 && next > (files.length + 1) * 30_000_000) {
+      const to = `${container.log}.${files.length}`;
+      renameSync(container.log, to);
+      files.push(to);
+      assert.equal((await peer.request(0x09)).errno, 0);
+    }
+  }
+  for (let i = 0; i < 200; i++) await check();
+  assert.ok(checks > 150, `${checks} checks`);
+  const hash = createHash('sha256');
+  for (const path of [...files, container.log]) hash.update(logBytes(readLog(path), 'stderr'));
+  const wanted = createHash('sha256');
+  for (let i = 1; i <= 23_000_000; i += 100_000) wanted.update(numbers(i, Math.min(i + 99_999, 23_000_000)));
+  assert.equal(hash.digest('hex'), wanted.digest('hex'));
+  await peer.signal(9, true);
+  await peer.exit();
+  await peer.leave();
+});
+
+/** Content of the log's records from a position on. */
+function slice(path: string, position: number, bytes: number): Buffer {
+  const content: Buffer[] = [];
+  const records = readFileSync(path).subarray(position, position + bytes * 20);
+  let size = 0;
+  for (let at = 0; size < bytes; ) {
+    const end = records.indexOf(10, at);
+    if (end < 0) break;
+    content.push(records.subarray(at + 40, records[at + 38] === 70 ? end + 1 : end));
+    // F ends the line: its newline stands for the stream's.
+    size += content.at(-1)?.length ?? 0;
+    at = end + 1;
+  }
+  return Buffer.concat(content);
+}
+
+/** Bytes of `seq` from an offset on. */
+function expected(offset: number, length: number): string {
+  let number = 1;
+  let at = 0;
+  for (let digits = 1, count = 9; ; digits++, count *= 10) {
+    if (at + count * (digits + 1) > offset) {
+      number += Math.floor((offset - at) / (digits + 1));
+      at += Math.floor((offset - at) / (digits + 1)) * (digits + 1);
+      break;
+    }
+    at += count * (digits + 1);
+    number += count;
+  }
+  let text = '';
+  while (text.length < length + 20) text += `${number++}\n`;
+  return text.slice(offset - at, offset - at + length);
+}
+
+/** A daemon in a process of its own, which can be stopped: it reads, subscribes and throws away. */
+function subscriber(container: Container): { readonly pid: number; readonly end: () => void } {
+  const script = `
+    const { Peer } = await import(${JSON.stringify(new URL('./support/peer.ts', import.meta.url).href)});
+    const peer = await Peer.open(process.argv[1], process.argv[2]);
+    let bytes = 0, lines = '';
+    peer.sink = (stream, offset, data) => { bytes += data.length; };
+    peer.subscribe(0, 1048576);
+    process.stdout.write('up');
+  `;
+  const child = spawn(process.execPath, ['--conditions=source', '--input-type=module', '-e', script, container.socket, container.secret], { stdio: ['ignore', 'pipe', 'inherit'] });
+  return { pid: child.pid ?? 0, end: () => child.kill('SIGKILL') };
+}
+
+for (const log of [true, false]) {
+  test(`a daemon that is stopped holds nothing for long (${log ? 'with' : 'without'} a log)`, options, async () => {
+    // Far more than pipe, ring and socket hold.
+    await using container = new Container({ args: ['sh', '-c', 'while [ ! -e /tmp/go ]; do sleep 0.01; done; head -c 50000000 /dev/zero; echo written; touch /tmp/written; sleep 1000'], log, stallMs: 1500 });
+    assert.equal((await container.start()).ok, true);
+    const daemon = subscriber(container);
+    await sleep(1500);
+    process.kill(daemon.pid, 'SIGSTOP');
+    const { writeFileSync, existsSync } = await import('node:fs');
+    const begun = Date.now();
+    writeFileSync(`${container.rootfs}/tmp/go`, '');
+    await until(() => existsSync(`${container.rootfs}/tmp/written`), 'the container to go on');
+    const took = Date.now() - begun;
+    if (log) assert.ok(took < 1500 + 8000, `${took} ms`);
+    else assert.ok(took >= 1400, `${took} ms: it was not waited for`);
+    process.kill(daemon.pid, 'SIGCONT');
+    daemon.end();
+    const peer = await container.connect();
+    peer.subscribe(NEXT);
+    const { first, end } = await peer.locate(NEXT);
+    assert.equal(end, 50_000_008);
+    assert.equal((await peer.locate(0)).kind, log ? 1 : 3);
+    assert.ok(first > 40_000_000);
+    await peer.signal(9);
+    await peer.exit();
+    await peer.leave();
+    if (log) assert.equal(logBytes(readLog(container.log)).length, 50_000_008);
+  });
+}
+
+test('a daemon that was behind gets a gap and then everything newer', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'seq 1 1000000; sleep 0.5; seq 1000001 1000100; sleep 1000'] });
+  assert.equal((await container.start()).ok, true);
+  const peer = await container.connect();
+  peer.subscribe(0);
+  peer.socket.pause();
+  await until(() => readFileSync(container.log).includes('F 1000000\n'), 'the log');
+  peer.socket.resume();
+  await peer.untilOutput('1000100\n');
+  assert.equal(peer.gaps.length, 1);
+  const [gap] = peer.gaps;
+  assert.ok(gap !== undefined && gap.to - gap.from > MIB);
+  const all = numbers(1, 1_000_100);
+  assert.equal(peer.text(), all.slice(0, gap.from) + all.slice(gap.to));
+  const place = await peer.locate(gap.from);
+  assert.equal(place.kind, 1);
+  assert.ok(place.end >= gap.to);
+  await peer.signal(9);
+  await peer.exit();
+  await peer.leave();
+});
+
+test('a slow daemon without a log gets every byte: the container waits', options, async () => {
+  await using container = new Container({ args: ['head', '-c', '8000000', '/dev/zero'], log: false });
+  const peer = await container.attach();
+  const timer = setInterval(() => {
+    peer.socket.pause();
+    setTimeout(() => peer.socket.resume(), 30).unref();
+  }, 40);
+  const exit = await peer.exit();
+  clearInterval(timer);
+  assert.deepEqual([exit.offset, peer.gaps.length], [8_000_000, 0]);
+  assert.equal(Buffer.concat(peer.output[1]).length, 8_000_000);
+  await peer.leave();
+});
+
+test('a daemon that is killed while it reads: the next one goes on where it was', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'seq 1 3000000; sleep 1000'] });
+  assert.equal((await container.start()).ok, true);
+  const all = numbers(1, 3_000_000);
+  let have = '';
+  for (let round = 0; have.length < all.length; round++) {
+    const peer = await container.connect();
+    peer.subscribe(have.length);
+    const goal = Math.min(all.length, have.length + 1_000_000);
+    await peer.until(() => peer.next >= goal);
+    // What fell out of the ring between two daemons is in the log.
+    let text = peer.text();
+    for (const { from, to } of peer.gaps) text = have.slice(0, 0) + all.slice(from, to) + text;
+    assert.ok(peer.gaps.length <= 1);
+    have += text.slice(0, goal - have.length);
+    await peer.end();
+    assert.ok(round < 100);
+  }
+  assert.equal(have, all);
+  await until(() => statSync(container.log).size >= all.length + 3_000_000 * 40, 'the log');
+  assert.equal(logBytes(readLog(container.log)).toString(), all);
+  const peer = await Peer.open(container.socket, container.secret);
+  container.peers.push(peer);
+  await peer.signal(9);
+  await peer.exit();
+  await peer.leave();
+  rmSync(container.log);
+});
