@@ -125,12 +125,13 @@ export const removeContainer = async (host: LcrHost, spec: ContainerSpec): Promi
   await endShim(paths.state, shimBinary(host.config));
   await removeRuntimeTraces(host, spec);
   await unmount([paths.rootfs]);
-  await Promise.all([
-    rm(paths.state, { recursive: true, force: true }),
-    ...[paths.upper, paths.work, paths.resources, exitRecordPath(host.config.root, spec.id)].map((path) =>
+  // A shim that was ended while it wrote its record leaves the temporary file.
+  const record = exitRecordPath(host.config.root, spec.id);
+  await Promise.all(
+    [paths.state, paths.upper, paths.work, paths.resources, `${paths.resources}.tmp`, record, `${record}.tmp`].map((path) =>
       rm(path, { recursive: true, force: true }),
     ),
-  ]);
+  );
   await unless(['ENOENT', 'ENOTEMPTY', 'EEXIST'], rmdir(paths.root));
 };
 

@@ -29,12 +29,6 @@ export const unmount = async (paths: readonly string[]): Promise<void> => {
   throw failed(`${paths.join(', ')} cannot be unmounted`);
 };
 
-/** Mounts a pod's shared memory. */
-export const mountShm = async (target: string): Promise<void> => {
-  // The size that other runtimes give; programs that need more mount a memory volume there.
-  await must('mount', ['-n', '-t', 'tmpfs', '-o', 'nosuid,nodev,noexec,mode=1777,size=65536k', 'shm', target]);
-};
-
 const escapeOption = (path: string): string => path.replace(/[\\,:]/g, (character) => `\\${character}`);
 
 /** The directory that all layers are below, and their paths from there: short, to fit as many as possible into one page. */

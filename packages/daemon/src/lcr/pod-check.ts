@@ -13,8 +13,8 @@ export type CheckedPod = {
   readonly sysctls: readonly string[];
 };
 
-/** Sysctls that one pod may set: as many as exist would still be fewer. */
-const MAX_SYSCTLS = 1000;
+/** Sysctls that one pod may set: as many as berth-shim takes. */
+const MAX_SYSCTLS = 256;
 /** Longest name of a cgroup parent; the full path must stay below PATH_MAX with ids behind it. */
 const MAX_CGROUP_PARENT_BYTES = 1024;
 

@@ -5,7 +5,7 @@ import { readStartTime } from '../util/boot.ts';
 import { removeCgroup } from './cgroup-tree.ts';
 import { containerCgroups } from './cgroups.ts';
 import type { LcrHost } from './lcr-host.ts';
-import { isMountPoint, mountShm, unmount } from './mount-points.ts';
+import { isMountPoint, unmount } from './mount-points.ts';
 import { type PodPaths, podPaths, shimBinary } from './paths.ts';
 import { type CheckedPod, checkPod } from './pod-check.ts';
 import { podFiles } from './pod-files.ts';
@@ -27,7 +27,6 @@ export const createPod = async (host: LcrHost, pod: PodSpec): Promise<PodResourc
     const [files] = await Promise.all([
       podFiles(pod.config, checked.hostname, checked.namespaces.network),
       makeNamespaces(host, paths, checked),
-      checked.namespaces.ipc === 'pod' ? makeShm(paths) : undefined,
     ]);
     await Promise.all([
       writeFile(paths.hosts, files.hosts, { mode: 0o644 }),
@@ -43,22 +42,21 @@ export const createPod = async (host: LcrHost, pod: PodSpec): Promise<PodResourc
   }
 };
 
-const makeShm = async (paths: PodPaths): Promise<void> => {
-  await mkdir(paths.shm, { recursive: true, mode: 0o1777 });
-  if (!(await isMountPoint(paths.shm))) await mountShm(paths.shm);
-};
-
 const makeNamespaces = async (host: LcrHost, paths: PodPaths, { namespaces, hostname, sysctls }: CheckedPod): Promise<void> => {
   const shared = namespaces.pid === 'pod';
+  // What a daemon that died in between has left: the shim would pin over it.
+  await unmount([paths.shm, paths.net, paths.ipc, paths.uts, paths.pid]);
   const args = [
     shared ? 'pause' : 'pod',
     '--dir',
     paths.dir,
     ...(namespaces.network === 'pod' ? ['--net', '--lo'] : []),
-    ...(namespaces.ipc === 'pod' ? ['--ipc'] : []),
+    ...(namespaces.ipc === 'pod' ? ['--ipc', '--shm'] : []),
     '--uts',
     '--hostname',
     hostname,
+    // The pause process outlives the daemon like a shim, so it leaves the daemon's cgroup like one.
+    ...(shared ? host.shimCgroups.flatMap((directory) => ['--cgroup', directory]) : []),
     ...sysctls.flatMap((sysctl) => ['--sysctl', sysctl]),
   ];
   // A pause process stays; its first line is its pid.
