@@ -38,7 +38,9 @@ const PROGRAMS: Readonly<Record<string, FakeProgram>> = {
   cat: {
     message: (s, channel, payload) => {
       if (channel === CHANNEL.stdin) s.send(CHANNEL.stdout, payload);
-      else if (channel === CHANNEL.close) s.container.config.stdinOnce ? s.exit(0) : s.end();
+      if (channel !== CHANNEL.close) return;
+      if (s.container.config.stdinOnce) s.exit(0);
+      else s.end();
     },
   },
   drop: {

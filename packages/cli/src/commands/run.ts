@@ -70,13 +70,14 @@ async function conclusion(daemon: Daemon, made: Made, outcome: Outcome | { kind:
   }
   if (outcome.kind === 'signal' || outcome.kind === 'reader-gone') {
     await daemon.client.runtime.stopContainer({ containerId: made.id, timeout: STOP_SECONDS });
+    if (remove) await removeMade(daemon, made);
+    return await exitCodeOfOutcome(daemon, made.id, outcome);
   }
+  // A session that failed throws here: the container may go on, so --rm leaves it.
   const code =
     outcome.kind === 'over'
       ? await containerExitCode(daemon, made.id, EXIT_LAG_MS)
-      : await exitCodeOfOutcome(daemon, made.id, outcome).finally(async () => {
-          if (outcome.kind === 'signal' && remove) await removeMade(daemon, made);
-        });
+      : await exitCodeOfOutcome(daemon, made.id, outcome);
   if (remove) await removeMade(daemon, made);
   if (code === undefined) throw new CliError('the container does not say how it ended; see: berth inspect');
   return code;

@@ -1,6 +1,6 @@
 // From the options of `run` and `create` to the messages that CRI wants.
 import { resolve } from 'node:path';
-import type { ContainerConfigSchema, PodSandboxConfigSchema } from '@berth/cri-api';
+import type { BerthClient } from '@berth/client';
 import { CliError } from '../errors.ts';
 import { LABELS } from './labels.ts';
 
@@ -44,8 +44,9 @@ const NAME = /^[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?$/;
 /** One namespace for all that the command line makes: the daemon then refuses a second pod of the same name, atomically. */
 const POD_NAMESPACE = 'berth';
 
-type PodConfig = NonNullable<Parameters<typeof import('@bufbuild/protobuf').create<typeof PodSandboxConfigSchema>>[1]>;
-type Config = NonNullable<Parameters<typeof import('@bufbuild/protobuf').create<typeof ContainerConfigSchema>>[1]>;
+type Runtime = BerthClient['runtime'];
+type PodConfig = NonNullable<NonNullable<Parameters<Runtime['runPodSandbox']>[0]>['config']>;
+type Config = NonNullable<NonNullable<Parameters<Runtime['createContainer']>[0]>['config']>;
 
 /** @throws CliError when it cannot be a name. */
 export function checkName(name: string): string {

@@ -23,7 +23,7 @@ test('the sequence in one piece detaches, what stands before it is passed on and
 });
 
 test('the sequence is found over a cut', () => {
-  assert.deepEqual(feed('ctrl-p,ctrl-q', [`a${P}`, `${Q}`]), { passed: 'a', detachedAt: 1, held: '' });
+  assert.deepEqual(feed('ctrl-p,ctrl-q', [`a${P}`, Q]), { passed: 'a', detachedAt: 1, held: '' });
 });
 
 test('ctrl-p alone is passed on with the next key', () => {

@@ -160,8 +160,8 @@ export class FakeDaemon implements AsyncDisposable {
   }
 
   async #listen(): Promise<void> {
-    this.#serve(RuntimeService, this.#runtime() as Readonly<Record<string, Handler>>);
-    this.#serve(ImageService, this.#image() as Readonly<Record<string, Handler>>);
+    this.#serve(RuntimeService, this.#runtime());
+    this.#serve(ImageService, this.#image());
     this.#serveImport();
     const ready = Promise.withResolvers<void>();
     this.#grpc.bindAsync(`unix:${this.socket}`, ServerCredentials.createInsecure(), (error) =>
@@ -371,7 +371,7 @@ export class FakeDaemon implements AsyncDisposable {
         create(method.import.output, { id: `sha256:${'c'.repeat(64)}`, names: [...record.names], size: BigInt(record.bytes) }),
       );
     };
-    this.#grpc.addService({ Import: definition } as never, { Import: handler } as never);
+    this.#grpc.addService({ Import: definition } as never, { Import: (call: never, done: never) => void handler(call, done) });
   }
 }
 
