@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Container, logBytes, readLog, SKIP, until } from './support/container.ts';
+import { Container, logBytes, readLog, SKIP } from './support/container.ts';
 import { NEXT } from './support/peer.ts';
 
 const options = { skip: SKIP };
