@@ -125,7 +125,7 @@ export class AttachClient implements Disposable {
   /** Waits until stdout matches. */
   async sees(pattern: RegExp, timeoutMs = 30_000): Promise<string> {
     return await eventually(
-      `stdout matches ${pattern}; it is ${JSON.stringify(this.stdout.text().slice(-500))}`,
+      () => `stdout matches ${pattern}; it is ${JSON.stringify(this.stdout.text().slice(-500))}`,
       () => {
         const text = this.stdout.text();
         if (pattern.test(text)) return text === '' ? ' ' : text;

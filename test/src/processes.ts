@@ -40,10 +40,10 @@ export function peakResidentBytes(pid: number): number {
 
 /**
  * Asks again and again until the answer is neither undefined nor false.
- * @throws Error naming `what` after `timeoutMs`
+ * @throws Error naming `what` (asked for only then, where it is a function) after `timeoutMs`
  */
 export async function eventually<T>(
-  what: string,
+  what: string | (() => string),
   probe: () => T | undefined | false | Promise<T | undefined | false>,
   timeoutMs = 30_000,
 ): Promise<T> {
@@ -51,7 +51,7 @@ export async function eventually<T>(
   for (;;) {
     const answer = await probe();
     if (answer !== undefined && answer !== false) return answer;
-    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${typeof what === 'string' ? what : what()}`);
     await sleep(20);
   }
 }
