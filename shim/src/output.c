@@ -41,16 +41,35 @@ void output_subscribe(struct shim *shim, uint64_t from, uint32_t window) {
   }
   c->subscribed = true;
   c->behind = false;
-  c->cursor = c->acked = from;
+  c->cursor = c->acked = c->gap_from = c->gap_to = from;
   c->window = window;
   c->position = ring_find(&shim->ring, from);
   c->progress_at = shim->now;
+}
+
+// The offset up to which may be sent now. What was announced as missing does not count.
+static uint64_t limit_of(const struct connection *c) {
+  return c->acked + c->window + (c->acked <= c->gap_from ? c->gap_to - c->gap_from : 0);
+}
+
+// A GAP before `to`. Where an earlier one is not acknowledged yet, the bytes between the two no longer count either: few, and once.
+static void add_gap(struct shim *shim, uint64_t to) {
+  struct connection *c = &shim->conn;
+  uint8_t frame[FRAME_MAX_CONTROL];
+  output_control(shim, frame, frame_gap(frame, c->cursor, to));
+  if (c->acked > c->gap_from || c->gap_from == c->gap_to) c->gap_from = c->cursor;
+  c->gap_to = to;
+  c->cursor = to;
+  c->position = RING_NONE;
+  if (c->acked == c->gap_from) c->acked = to;
 }
 
 void output_ack(struct shim *shim, uint64_t offset) {
   struct connection *c = &shim->conn;
   if (!c->subscribed || offset <= c->acked) return;
   c->acked = offset < c->cursor ? offset : c->cursor;
+  // Nobody can acknowledge what never came.
+  if (c->acked >= c->gap_from && c->acked < c->gap_to) c->acked = c->gap_to;
   c->progress_at = shim->now;
   c->behind = false;
 }
@@ -141,7 +160,7 @@ static bool flush_frames(struct shim *shim) {
   struct iovec vector[2 * FRAMES_AT_ONCE];
   struct planned plan[FRAMES_AT_ONCE];
   unsigned count = 0;
-  uint64_t cursor = c->cursor, limit = c->acked + c->window;
+  uint64_t cursor = c->cursor, limit = limit_of(c);
   uint32_t position = c->position == RING_NONE ? ring_find(ring, cursor) : c->position;
   while (count < FRAMES_AT_ONCE && cursor < limit && position != RING_NONE) {
     struct ring_record record = ring_at(ring, position);
@@ -209,14 +228,11 @@ void output_flush(struct shim *shim) {
     full = !flush_part(shim) || !flush_control(shim);
     if (full) break;
     if (c->subscribed && c->cursor < shim->ring.next) {
+      if (c->cursor >= limit_of(c)) break;
       if (c->cursor < shim->ring.first) {
-        // What will not come counts as taken, else a window could stay shut for ever.
-        output_control(shim, frame, frame_gap(frame, c->cursor, shim->ring.first));
-        c->cursor = c->acked = shim->ring.first;
-        c->position = RING_NONE;
+        add_gap(shim, shim->ring.first);
         continue;
       }
-      if (c->cursor >= c->acked + c->window) break;
       if (flush_frames(shim)) continue;
       full = true;
       break;

@@ -117,7 +117,7 @@ static int prepare(struct shim *shim, const char **kind, const char **what) {
 
 static void become_shim(struct shim *shim) {
   if (chdir("/") < 0) _exit(1);
-  umask(077);
+  umask(022);  // everything made here says its mode; only the log may be read by others
   close_everything_but(shim->report);
   fcntl(shim->report, F_SETFD, FD_CLOEXEC);
   prctl(PR_SET_NAME, "berth-shim");

@@ -96,6 +96,7 @@ struct connection {
   // The subscription.
   bool subscribed, behind, exit_sent, closing;
   uint64_t cursor, acked;
+  uint64_t gap_from, gap_to;  // the newest range that was announced as missing and is not behind `acked` yet
   uint32_t window;
   uint32_t position;  // record of the cursor, RING_NONE at the end
   uint64_t progress_at, loss_told_at;

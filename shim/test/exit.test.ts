@@ -59,7 +59,13 @@ test('a program that is killed by a signal that the daemon sends', options, asyn
 });
 
 test('a signal to every process of the container', options, async () => {
-  await using container = new Container({ args: ['sh', '-c', 'trap "echo one; exit 7" TERM; sh -c "trap \\"echo two\\" TERM; echo ready; sleep 1000 & wait; wait" & wait; wait'] });
+  await using container = new Container({
+    args: [
+      'sh',
+      '-c',
+      'trap "echo one; exit 7" TERM; sh -c "trap \\"echo two\\" TERM; echo ready; sleep 1000 & wait; wait" & wait; wait',
+    ],
+  });
   const peer = await container.attach();
   await peer.untilOutput('ready');
   assert.equal((await peer.signal(SIGTERM, true)).errno, 0);
@@ -106,7 +112,10 @@ test('start errors: not found, not executable, no such directory', options, asyn
 });
 
 test('start errors: what LXC says', options, async () => {
-  await using container = new Container({ args: ['true'], lxc: ['lxc.mount.entry = /no/such/source mnt none bind,create=dir 0 0'] });
+  await using container = new Container({
+    args: ['true'],
+    lxc: ['lxc.mount.entry = /no/such/source mnt none bind,create=dir 0 0'],
+  });
   const started = await container.start();
   assert.equal(started.kind, 'lxc', started.line);
   assert.match(started.text, /mount/i);
@@ -128,7 +137,10 @@ for (const shared of [false, true]) {
   test(`SIGHUP does not start init again (${shared ? 'shared' : 'own'} pid namespace)`, options, async () => {
     // In its own pid namespace init is protected from signals that it does not handle, but for SIGKILL: reboot(2) is what gives SIGHUP there.
     using pause = new Pause();
-    await using container = new Container({ args: ['sh', '-c', 'echo started; exec sleep 1000'], ...(shared ? { lxc: [pause.lxc] } : {}) });
+    await using container = new Container({
+      args: ['sh', '-c', 'echo started; exec sleep 1000'],
+      ...(shared ? { lxc: [pause.lxc] } : {}),
+    });
     const peer = await container.attach();
     await peer.untilOutput('started');
     if (shared) {
@@ -201,7 +213,10 @@ test('a program that ends before the daemon connects: its output and end wait', 
 
 test('processes that init leaves behind are killed (shared pid namespace)', options, async () => {
   using pause = new Pause();
-  await using container = new Container({ args: ['sh', '-c', 'sleep 1000 & (sleep 1000 &) ; echo left; exit 5'], lxc: [pause.lxc] });
+  await using container = new Container({
+    args: ['sh', '-c', 'sleep 1000 & (sleep 1000 &) ; echo left; exit 5'],
+    lxc: [pause.lxc],
+  });
   const peer = await container.attach();
   const exit = await peer.exit();
   assert.deepEqual([exit.code, exit.drained], [5, 1]);
@@ -210,9 +225,15 @@ test('processes that init leaves behind are killed (shared pid namespace)', opti
 });
 
 test('the starter is killed before the container runs: no container', options, async () => {
-  await using container = new Container({ args: ['sleep', '1000'], before: (c) => writeFileSync(join(c.dir, 'hook'), '#!/bin/sh\nsleep 1\n') });
+  await using container = new Container({
+    args: ['sleep', '1000'],
+    before: (c) => writeFileSync(join(c.dir, 'hook'), '#!/bin/sh\nsleep 1\n'),
+  });
   chmodSync(join(container.dir, 'hook'), 0o755);
-  writeFileSync(container.lxcConfig, `${readFileSync(container.lxcConfig, 'utf8')}lxc.hook.pre-start = ${join(container.dir, 'hook')}\n`);
+  writeFileSync(
+    container.lxcConfig,
+    `${readFileSync(container.lxcConfig, 'utf8')}lxc.hook.pre-start = ${join(container.dir, 'hook')}\n`,
+  );
   const { spawn } = await import('node:child_process');
   const child = spawn(container.shim, ['run'], { stdio: ['pipe', 'ignore', 'inherit'] });
   child.stdin.end(container.configuration());

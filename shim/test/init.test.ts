@@ -15,19 +15,46 @@ async function output(settings: Options): Promise<string> {
 }
 
 test('argv is exact', options, async () => {
-  const args = ['sh', '-c', 'cat /proc/$$/cmdline; true', '', 'a b', '"quoted"', "it's", '$HOME', 'new\nline', '\t', '--', '-x', '\xff\x01', 'x'.repeat(100_000), ''];
+  const args = [
+    'sh',
+    '-c',
+    'cat /proc/$$/cmdline; true',
+    '',
+    'a b',
+    '"quoted"',
+    "it's",
+    '$HOME',
+    'new\nline',
+    '\t',
+    '--',
+    '-x',
+    '\xff\x01',
+    'x'.repeat(100_000),
+    '',
+  ];
   // Latin-1 on both sides: every char is a byte only for ASCII, so the non-ASCII one is compared as UTF-8.
   const text = await output({ args });
   assert.equal(Buffer.from(text, 'latin1').toString('utf8'), args.map((arg) => `${arg}\0`).join(''));
 });
 
 test('the environment is exact: nothing added, nothing lost, in order', options, async () => {
-  const env = ['PATH=/bin', 'EMPTY=', 'Q="x" \'y\'', 'TRAILING=blank  ', 'LINES=a\nb\n', 'EQ=a=b=c', `BIG=${'y'.repeat(100_000)}`, 'DUP=1', 'DUP=2', '#=x'];
+  const env = [
+    'PATH=/bin',
+    'EMPTY=',
+    'Q="x" \'y\'',
+    'TRAILING=blank  ',
+    'LINES=a\nb\n',
+    'EQ=a=b=c',
+    `BIG=${'y'.repeat(100_000)}`,
+    'DUP=1',
+    'DUP=2',
+    '#=x',
+  ];
   assert.equal(await output({ args: ['cat', '/proc/self/environ'], env }), env.map((entry) => `${entry}\0`).join(''));
   assert.equal(await output({ args: ['/bin/cat', '/proc/self/environ'], env: [] }), '');
 });
 
-test('PATH: the container\'s own, else the usual one', options, async () => {
+test("PATH: the container's own, else the usual one", options, async () => {
   assert.equal(await output({ args: ['echo', 'found'], env: [] }), 'found\n');
   await using container = new Container({ args: ['echo'], env: ['PATH=/usr/bin:/nowhere'] });
   assert.equal((await container.start()).kind, 'notfound');
@@ -46,7 +73,8 @@ test('working directory, signals, umask', options, async () => {
 });
 
 test('stdio belongs to init, whoever it is, and can be opened again', options, async () => {
-  const script = 'id -u; for i in 1 2; do stat -L -c "%u %g %a" /proc/self/fd/$i; done; echo again > /proc/self/fd/1; echo too > /dev/stdout; cat /dev/stdin';
+  const script =
+    'id -u; for i in 1 2; do stat -L -c "%u %g %a" /proc/self/fd/$i; done; echo again > /proc/self/fd/1; echo too > /dev/stdout; cat /dev/stdin';
   const user = ['lxc.init.uid = 1234', 'lxc.init.gid = 1234'];
   assert.equal(await output({ args: ['sh', '-c', script], lxc: user }), '1234\n1234 1234 600\n1234 1234 600\nagain\ntoo\n');
   assert.match(await output({ args: ['sh', '-c', script] }), /^0\n0 0 600\n/);
@@ -54,6 +82,9 @@ test('stdio belongs to init, whoever it is, and can be opened again', options, a
 
 test('without capabilities, with no_new_privs and a seccomp filter', options, async () => {
   const script = 'grep -E "NoNewPrivs|CapEff" /proc/self/status';
-  const text = await output({ args: ['sh', '-c', script], lxc: ['lxc.no_new_privs = 1', 'lxc.cap.keep = none', 'lxc.init.uid = 1234', 'lxc.init.gid = 1234'] });
+  const text = await output({
+    args: ['sh', '-c', script],
+    lxc: ['lxc.no_new_privs = 1', 'lxc.cap.keep = none', 'lxc.init.uid = 1234', 'lxc.init.gid = 1234'],
+  });
   assert.equal(text, 'CapEff:\t0000000000000000\nNoNewPrivs:\t1\n');
 });

@@ -64,7 +64,11 @@ test('pause: a pid namespace whose first process reaps, tiny, and goes with SIGK
   });
   const peer = await container.attach();
   await peer.exit();
-  const [pid, count, hostname] = peer.text().trim().split('\n').map((line) => line.trim());
+  const [pid, count, hostname] = peer
+    .text()
+    .trim()
+    .split('\n')
+    .map((line) => line.trim());
   assert.ok(Number(pid) > 1);
   // The reaper, this shell, ls and wc (as a subshell at most): no zombies.
   assert.ok(Number(count) <= 5, `${count} processes`);
@@ -84,9 +88,19 @@ test('overlay: layers by short names', options, () => {
     for (const name of ['a', 'b', 'up', 'work', 'merged']) mkdirSync(join(dir, name));
     writeFileSync(join(dir, 'a', 'one'), '1');
     writeFileSync(join(dir, 'b', 'two'), '2');
-    execFileSync(SHIM, ['overlay', '--target', join(dir, 'merged'), '--data', `lowerdir=a:b,upperdir=${dir}/up,workdir=${dir}/work`, '--cwd', dir]);
+    execFileSync(SHIM, [
+      'overlay',
+      '--target',
+      join(dir, 'merged'),
+      '--data',
+      `lowerdir=a:b,upperdir=${dir}/up,workdir=${dir}/work`,
+      '--cwd',
+      dir,
+    ]);
     assert.equal(readFileSync(join(dir, 'merged', 'one'), 'utf8') + readFileSync(join(dir, 'merged', 'two'), 'utf8'), '12');
-    const { status, stderr } = spawnSync(SHIM, ['overlay', '--target', join(dir, 'none'), '--data', 'lowerdir=a'], { encoding: 'utf8' });
+    const { status, stderr } = spawnSync(SHIM, ['overlay', '--target', join(dir, 'none'), '--data', 'lowerdir=a'], {
+      encoding: 'utf8',
+    });
     assert.equal(status, 1);
     assert.match(stderr, /berth-shim: /);
   });
@@ -94,7 +108,11 @@ test('overlay: layers by short names', options, () => {
 
 test('oom-hook: v1 and v2 counters', options, async () => {
   const dir = mkdtempSync(join(tmpdir(), 'berth-oom-'));
-  const cases = { 'oom_kill_disable 0\nunder_oom 0\noom_kill 3\n': '3\n', 'low 0\noom 2\noom_kill 1\noom_group_kill 0\n': '1\n', '': '0\n' };
+  const cases = {
+    'oom_kill_disable 0\nunder_oom 0\noom_kill 3\n': '3\n',
+    'low 0\noom 2\noom_kill 1\noom_group_kill 0\n': '1\n',
+    '': '0\n',
+  };
   for (const [text, expected] of Object.entries(cases)) {
     writeFileSync(join(dir, 'src'), text);
     execFileSync(SHIM, ['oom-hook', join(dir, 'src'), join(dir, 'dst'), 'name', 'lxc', 'stop']);

@@ -79,7 +79,9 @@ test('at most four connections wait for HELLO, each for 5 s', options, async () 
 test('malformed frames close the connection, nothing else', options, async () => {
   await using container = new Container({ args: ['cat'], stdin: true });
   assert.equal((await container.start()).ok, true);
-  const bad: Buffer[] = malformed.filter((vector) => vector.direction === 'to-shim').map((vector) => Buffer.from(vector.hex, 'hex'));
+  const bad: Buffer[] = malformed
+    .filter((vector) => vector.direction === 'to-shim')
+    .map((vector) => Buffer.from(vector.hex, 'hex'));
   assert.ok(bad.length >= 20);
   bad.push(frame(0x01, u32(1), Buffer.from(container.secret, 'hex'))); // a second HELLO
   for (const bytes of bad) {

@@ -31,7 +31,8 @@ test('init has a controlling terminal with job control', options, async () => {
 });
 
 test('sizes: the first, and 200 in a row, the last before later input', options, async () => {
-  const script = 'n=0; trap n=1 WINCH; stty -echo; stty size; echo armed; for i in 1 2; do while ! read line; do :; done; echo $line $(stty size) $n; done';
+  const script =
+    'n=0; trap n=1 WINCH; stty -echo; stty size; echo armed; for i in 1 2; do while ! read line; do :; done; echo $line $(stty size) $n; done';
   await using container = new Container({ args: ['sh', '-c', script], tty: true, stdin: true, rows: 43, cols: 132 });
   const peer = await container.attach();
   await peer.untilOutput('43 132\r\narmed');
@@ -47,7 +48,11 @@ test('sizes: the first, and 200 in a row, the last before later input', options,
 });
 
 test('a resize is not held back by input that nobody reads', options, async () => {
-  await using container = new Container({ args: ['sh', '-c', 'stty raw -echo; trap "stty size" WINCH; echo ready; while :; do sleep 0.1; done'], tty: true, stdin: true });
+  await using container = new Container({
+    args: ['sh', '-c', 'stty raw -echo; trap "stty size" WINCH; echo ready; while :; do sleep 0.1; done'],
+    tty: true,
+    stdin: true,
+  });
   const peer = await container.attach();
   await peer.untilOutput('ready');
   peer.stdin(Buffer.alloc(200_000, 'x'));
@@ -72,7 +77,10 @@ test('CLOSE_STDIN is ignored, end of input is a character', options, async () =>
 });
 
 test('a terminal that is closed by everybody and opened again', options, async () => {
-  await using container = new Container({ args: ['sh', '-c', 'trap "" HUP; echo one; exec <&- >&- 2>&-; sleep 0.5; exec > /dev/console; echo two; sleep 0.2'], tty: true });
+  await using container = new Container({
+    args: ['sh', '-c', 'trap "" HUP; echo one; exec <&- >&- 2>&-; sleep 0.5; exec > /dev/console; echo two; sleep 0.2'],
+    tty: true,
+  });
   const peer = await container.attach();
   const exit = await peer.exit();
   assert.equal(peer.text(), 'one\r\ntwo\r\n');
@@ -81,7 +89,11 @@ test('a terminal that is closed by everybody and opened again', options, async (
 });
 
 test('the last output before the end is there, 20 MB of it', options, async () => {
-  await using container = new Container({ args: ['sh', '-c', 'stty raw; dd if=/dev/zero bs=64k count=320 2>/dev/null | tr "\\0" x; printf END'], tty: true });
+  await using container = new Container({
+    args: ['sh', '-c', 'stty raw; dd if=/dev/zero bs=64k count=320 2>/dev/null | tr "\\0" x; printf END'],
+    tty: true,
+    log: false,
+  });
   const peer = await container.attach();
   const exit = await peer.exit();
   assert.equal(exit.offset, 320 * 65536 + 3);
@@ -92,7 +104,11 @@ test('the last output before the end is there, 20 MB of it', options, async () =
 
 test('the terminal of a user that is not root', options, async () => {
   const user = ['lxc.init.uid = 1234', 'lxc.init.gid = 1234'];
-  await using container = new Container({ args: ['sh', '-c', 'stat -L -c "%u %a" /proc/self/fd/0; echo again > /dev/tty; echo too > /dev/console'], tty: true, lxc: user });
+  await using container = new Container({
+    args: ['sh', '-c', 'stat -L -c "%u %a" /proc/self/fd/0; echo again > /dev/tty; echo too > /dev/console'],
+    tty: true,
+    lxc: user,
+  });
   const peer = await container.attach();
   await peer.exit();
   assert.equal(peer.text(), '1234 620\r\nagain\r\ntoo\r\n');
@@ -100,7 +116,11 @@ test('the terminal of a user that is not root', options, async () => {
 });
 
 test('input: a long paste into a raw terminal arrives whole', options, async () => {
-  await using container = new Container({ args: ['sh', '-c', 'stty raw -echo; echo ready; head -c 1000000 | sha256sum'], tty: true, stdin: true });
+  await using container = new Container({
+    args: ['sh', '-c', 'stty raw -echo; echo ready; head -c 1000000 | sha256sum'],
+    tty: true,
+    stdin: true,
+  });
   const peer = await container.attach();
   await peer.untilOutput('ready');
   const { createHash } = await import('node:crypto');

@@ -1,7 +1,18 @@
 /** Real containers for the shim's tests: a busybox rootfs in a temporary directory, an LXC configuration, and `berth-shim run`. */
 import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,7 +26,7 @@ const LXC_START = '/usr/bin/lxc-start';
 const WAIT_MS = 60_000;
 
 const APPLETS =
-  'sh cat echo ls ps id stat sleep true false dd head tail seq kill mount touch chmod rm mkdir yes tr wc printf stty tty env sha256sum od ln usleep grep cut readlink hostname test cmp tee'.split(
+  'sh awk cat echo ls ps id stat sleep true false dd head tail seq kill mount touch chmod rm mkdir yes tr wc printf stty tty env sha256sum od ln usleep grep cut readlink hostname test cmp tee'.split(
     ' ',
   );
 
@@ -53,7 +64,13 @@ export type Options = {
   readonly before?: (container: Container) => void;
 };
 
-export type Started = { readonly ok: boolean; readonly line: string; readonly kind: string; readonly text: string; readonly pid: number };
+export type Started = {
+  readonly ok: boolean;
+  readonly line: string;
+  readonly kind: string;
+  readonly text: string;
+  readonly pid: number;
+};
 export type ExitRecord = {
   readonly kind: string;
   readonly code: number;
@@ -121,7 +138,8 @@ export class Container {
   }
 
   #makeRootfs(): void {
-    for (const path of ['bin', 'dev', 'proc', 'sys', 'tmp', 'etc', 'usr/bin']) mkdirSync(join(this.rootfs, path), { recursive: true });
+    for (const path of ['bin', 'dev', 'proc', 'sys', 'tmp', 'etc', 'usr/bin'])
+      mkdirSync(join(this.rootfs, path), { recursive: true });
     chmodSync(join(this.rootfs, 'tmp'), 0o1777);
     copyFileSync('/bin/busybox', join(this.rootfs, 'bin/busybox'));
     for (const applet of APPLETS) symlinkSync('busybox', join(this.rootfs, 'bin', applet));
@@ -196,7 +214,8 @@ export class Container {
     });
     const status = await new Promise((resolve) => child.on('close', resolve));
     const match = /^(ok|error) (\S+) ?(.*)\n$/.exec(line);
-    if (match === null || (match[1] === 'ok') !== (status === 0)) throw new Error(`status ${String(status)}, line ${JSON.stringify(line)}`);
+    if (match === null || (match[1] === 'ok') !== (status === 0))
+      throw new Error(`status ${String(status)}, line ${JSON.stringify(line)}`);
     return { ok: match[1] === 'ok', line, kind: match[2] ?? '', text: match[3] ?? '', pid: Number(match[2]) };
   }
 
@@ -232,7 +251,8 @@ export class Container {
   /** What is left on the machine of a container that has ended. */
   leftovers(): string[] {
     const found = this.cgroups.flatMap((path) => [path, `${path}-monitor`]).filter((path) => existsSync(path));
-    for (const path of [`/run/lxc${this.lxcPath}`, `/run/lxc/lock${this.lxcPath}`, this.socket]) if (existsSync(path)) found.push(path);
+    for (const path of [`/run/lxc${this.lxcPath}`, `/run/lxc/lock${this.lxcPath}`, this.socket])
+      if (existsSync(path)) found.push(path);
     if (readFileSync('/proc/self/mountinfo', 'utf8').includes(this.dir)) found.push('a mount');
     for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
       try {

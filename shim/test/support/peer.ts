@@ -16,7 +16,13 @@ export type Exit = {
   readonly drained: number;
   readonly offset: number;
 };
-export type Place = { readonly kind: number; readonly first: number; readonly end: number; readonly inode: number; readonly position: number };
+export type Place = {
+  readonly kind: number;
+  readonly first: number;
+  readonly end: number;
+  readonly inode: number;
+  readonly position: number;
+};
 
 export function frame(type: number, ...parts: readonly Buffer[]): Buffer {
   const payload = Buffer.concat(parts);
@@ -79,7 +85,17 @@ export class Peer {
     this.socket.write(frame(0x01, u32(1), Buffer.from(secret, 'hex')));
   }
 
-  get welcome(): { shimPid: number; initPid: number; state: number; tty: number; stdin: number; hasLog: number; first: number; next: number; credit: number } {
+  get welcome(): {
+    shimPid: number;
+    initPid: number;
+    state: number;
+    tty: number;
+    stdin: number;
+    hasLog: number;
+    first: number;
+    next: number;
+    credit: number;
+  } {
     const p = this.last(0x81);
     return {
       shimPid: p.readUInt32LE(4),
@@ -169,7 +185,14 @@ export class Peer {
   async exit(): Promise<Exit> {
     await this.until(() => this.has(0x87));
     const p = this.last(0x87);
-    return { kind: p[0] ?? 0, code: p[1] ?? 0, signal: p[2] ?? 0, oom: p[3] ?? 0, drained: p[4] ?? 0, offset: Number(p.readBigUInt64LE(8)) };
+    return {
+      kind: p[0] ?? 0,
+      code: p[1] ?? 0,
+      signal: p[2] ?? 0,
+      oom: p[3] ?? 0,
+      drained: p[4] ?? 0,
+      offset: Number(p.readBigUInt64LE(8)),
+    };
   }
 
   async leave(): Promise<void> {
@@ -188,7 +211,10 @@ export class Peer {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const waiter = { test, resolve };
     this.#waiters.add(waiter);
-    const timer = setTimeout(() => reject(new Error(`not within ${ANSWER_MS} ms: ${what}; output so far: ${this.text().slice(-500)}`)), ANSWER_MS);
+    const timer = setTimeout(
+      () => reject(new Error(`not within ${ANSWER_MS} ms: ${what}; output so far: ${this.text().slice(-500)}`)),
+      ANSWER_MS,
+    );
     await promise.finally(() => {
       clearTimeout(timer);
       this.#waiters.delete(waiter);
@@ -197,7 +223,8 @@ export class Peer {
   }
 
   async untilOutput(expected: string | RegExp, stream: 1 | 2 = 1): Promise<void> {
-    const found = (): boolean => (typeof expected === 'string' ? this.text(stream).includes(expected) : expected.test(this.text(stream)));
+    const found = (): boolean =>
+      typeof expected === 'string' ? this.text(stream).includes(expected) : expected.test(this.text(stream));
     await this.until(found, `output ${expected}`);
   }
 
