@@ -13,7 +13,7 @@ const REAL = /\.(?:lxc|real)\.test\.ts$|^packages\/daemon\/src\/lcr\//;
 
 /** @returns {Suite[]} */
 export function suites() {
-  const find = (pattern) => globSync(pattern, { cwd: root, exclude: (path) => /node_modules|dist/.test(String(path)) }).sort();
+  const find = (pattern) => globSync(pattern, { cwd: root, exclude: (path) => /node_modules|dist/.test(path) }).sort();
   const packages = find('packages/*/src/**/*.test.ts');
   return [
     {

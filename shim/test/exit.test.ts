@@ -21,7 +21,7 @@ async function run(settings: Options): Promise<ExitRecord> {
   assert.equal(exit.signal, record.signal);
   assert.equal(['exited', 'signaled', 'unknown'][exit.kind], record.kind);
   await peer.leave();
-  await until(() => container.leftovers().length === 0, `nothing left, but ${container.leftovers()}`);
+  await until(() => container.leftovers().length === 0, `nothing left, but ${container.leftovers().join(' ')}`);
   return record;
 }
 
@@ -37,7 +37,7 @@ test('a program that ends with 0: output, record and log', options, async () => 
   assert.equal(record.offset, '11');
   assert.ok(BigInt(record.startedAt) < BigInt(record.finishedAt));
   await peer.leave();
-  const lines = readLog(container.log).map((r) => `${r.stream} ${r.kind} ${r.content}`);
+  const lines = readLog(container.log).map((r) => `${r.stream} ${r.kind} ${r.content.toString('latin1')}`);
   assert.deepEqual(lines.sort(), ['stderr F oops', 'stdout F hello']);
 });
 
@@ -171,7 +171,7 @@ test('a monitor that is killed: unknown, never 0', options, async () => {
   assert.equal(record.kind, 'unknown');
   assert.notEqual(record.reason, '');
   await peer.leave();
-  await until(() => container.leftovers().length === 0, `nothing left, but ${container.leftovers()}`);
+  await until(() => container.leftovers().length === 0, `nothing left, but ${container.leftovers().join(' ')}`);
 });
 
 test('a shim that is killed takes its container along', options, async () => {
@@ -221,7 +221,7 @@ test('processes that init leaves behind are killed (shared pid namespace)', opti
   const exit = await peer.exit();
   assert.deepEqual([exit.code, exit.drained], [5, 1]);
   await peer.leave();
-  await until(() => container.leftovers().length === 0, `nothing left, but ${container.leftovers()}`);
+  await until(() => container.leftovers().length === 0, `nothing left, but ${container.leftovers().join(' ')}`);
 });
 
 test('the starter is killed before the container runs: no container', options, async () => {
@@ -242,5 +242,5 @@ test('the starter is killed before the container runs: no container', options, a
   child.kill('SIGKILL');
   await until(() => !existsSync(`/proc/${pid}`), 'the end of the shim');
   assert.equal(existsSync(container.record), false);
-  await until(() => container.leftovers().length === 0, `nothing left, but ${container.leftovers()}`);
+  await until(() => container.leftovers().length === 0, `nothing left, but ${container.leftovers().join(' ')}`);
 });

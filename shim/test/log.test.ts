@@ -11,7 +11,7 @@ import { NEXT } from './support/peer.ts';
 
 const options = { skip: SKIP };
 const shown = (container: Container): string[] =>
-  readLog(container.log).map((r) => `${r.stream} ${r.kind} ${r.content.length > 20 ? r.content.length : r.content}`);
+  readLog(container.log).map((r) => `${r.stream} ${r.kind} ${r.content.length > 20 ? r.content.length : r.content.toString()}`);
 
 test('partial lines: after a time, by the other stream, at 16 KiB, at the end', options, async () => {
   const script = `

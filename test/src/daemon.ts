@@ -1,6 +1,6 @@
 /** A private berthd for one test file: its own folders, sockets and cgroups below a short path, and nothing left when it goes. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createWriteStream, existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createWriteStream, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BerthClient, connect } from '@berth/client';
@@ -191,6 +191,3 @@ async function readyLine(child: ChildProcess, log: () => string): Promise<string
 }
 
 const tail = (text: string): string => text.split('\n').slice(-30).join('\n');
-
-/** Whether set-up has made the default image; a test without it would fail for a reason that it does not tell. */
-export const hasDefaultImage = (): boolean => existsSync(DEFAULT_IMAGE);

@@ -371,7 +371,10 @@ export class FakeDaemon implements AsyncDisposable {
         create(method.import.output, { id: `sha256:${'c'.repeat(64)}`, names: [...record.names], size: BigInt(record.bytes) }),
       );
     };
-    this.#grpc.addService({ Import: definition } as never, { Import: (call: never, done: never) => void handler(call, done) } as never);
+    this.#grpc.addService(
+      { Import: definition } as never,
+      { Import: (call: never, done: never) => void handler(call, done) } as never,
+    );
   }
 }
 

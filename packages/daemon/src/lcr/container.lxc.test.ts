@@ -23,7 +23,9 @@ describe('a container', { timeout: 300_000 }, () => {
   after(() => fixture.close());
 
   const userImage = (user: string) => fixture.image({ user }, [users, fixture.layer]);
-  const context = (securityContext: object) => ({ linux: { securityContext: JSON.parse(JSON.stringify(securityContext)) } });
+  const context = (securityContext: object) => ({
+    linux: { securityContext: JSON.parse(JSON.stringify(securityContext)) as object },
+  });
 
   test('has the pod hostname, by uname and by file', async () => {
     const done = await fixture.run(pod, 'hostname; cat /etc/hostname; echo $HOSTNAME; grep -c web-1 /etc/hosts');

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { after, before, describe, test } from 'node:test';
-import { fromJson } from '@bufbuild/protobuf';
+import { fromJson, type JsonObject } from '@bufbuild/protobuf';
 import { LinuxContainerResourcesSchema } from '@berth/cri-api';
 import { BerthError } from '../util/errors.ts';
 import { removeEmptyCgroup } from './cgroup-tree.ts';
@@ -164,7 +164,10 @@ describe('a pod', { timeout: 300_000 }, () => {
       ['512', '50000', '67108864', '0'],
     );
     const change = (update: object) =>
-      fixture.runtime.updateResources(spec, fromJson(LinuxContainerResourcesSchema, JSON.parse(JSON.stringify(update))));
+      fixture.runtime.updateResources(
+        spec,
+        fromJson(LinuxContainerResourcesSchema, JSON.parse(JSON.stringify(update)) as JsonObject),
+      );
     await change({ cpuShares: '256', memoryLimitInBytes: '33554432', memorySwapLimitInBytes: '33554432' });
     assert.deepEqual(
       [

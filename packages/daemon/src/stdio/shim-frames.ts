@@ -4,8 +4,6 @@ export const PROTOCOL_VERSION = 1;
 export const HEADER_BYTES = 8;
 /** Most data in one OUTPUT or STDIN frame. */
 export const MAX_DATA_BYTES = 65536;
-/** Most payload of any frame: the largest data and its offset, rounded up. */
-export const MAX_PAYLOAD_BYTES = 65552;
 /** As an offset in SUBSCRIBE: from the next byte on. */
 export const NEXT_OFFSET = 0xffff_ffff_ffff_ffffn;
 
