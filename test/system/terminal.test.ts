@@ -42,14 +42,15 @@ test('it is a terminal, the controlling one, 80 by 24', async () => {
 test('ctrl-C interrupts, ctrl-Z stops, fg continues', async () => {
   const { client } = await shell();
   using _ = client;
-  await client.send('sleep 1000\n');
-  await client.sees(/sleep 1000\r\n$/);
+  // A key that comes before the shell has given the terminal to its child is input, not a signal: the child says when it runs.
+  await client.send("sh -c 'echo begun; exec sleep 1000'\n");
+  await client.sees(/^begun\r\n$/m);
   await client.send('\x03');
   await client.sees(/\^C\r?\n?.*>> (\x1b\[6n)?$/s);
   await client.send('echo "status=$?"\n');
   await client.sees(/^status=130\r$/m);
-  await client.send("sh -c 'sleep 2; echo slept'\n");
-  await client.sees(/echo slept'\r\n$/);
+  await client.send("sh -c 'echo going; sleep 2; echo slept'\n");
+  await client.sees(/^going\r\n$/m);
   await client.send('\x1a');
   await client.sees(/Stopped/);
   await client.send('jobs\n');
