@@ -1,0 +1,173 @@
+// Commands that start or attach to containers: the whole program in a process of its own, against a fake daemon.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'node:test';
+import { CHANNEL } from '@berth/attach-protocol';
+import { FakeDaemon } from '../../../client/src/testing/fake-daemon.ts';
+import { berth, ended, PROGRAMS, start, until } from '../testing/berth-process.ts';
+
+test("run shows the output from the first byte on, apart by stream, and ends with the container's code", async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  const done = await berth(daemon, [
+    'run',
+    '--name',
+    'job',
+    '-e',
+    'A=1',
+    '-w',
+    '/w',
+    '-v',
+    '/tmp:/t:ro',
+    'busybox',
+    'talk',
+    '--',
+    '-x',
+  ]);
+  assert.deepEqual(done, { code: 7, signal: null, out: 'first\n', err: 'warning\n' });
+  const { config, logPath } = daemon.container;
+  assert.deepEqual(config.args, ['talk', '--', '-x']);
+  assert.deepEqual(
+    config.envs.map(({ key, value }) => [key, Buffer.from(value).toString()]),
+    [['A', '1']],
+  );
+  assert.deepEqual([config.workingDir, config.stdin, config.tty, config.mounts[0]?.readonly], ['/w', false, false, true]);
+  assert.match(logPath, /\/logs\/job-[0-9a-f]{8}\/job\.log$/);
+});
+
+test('run of a container that has ended before the attach gives its whole log and its code', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  assert.deepEqual(await berth(daemon, ['run', 'busybox', 'quick']), { code: 9, signal: null, out: 'hello\nend', err: 'oops\n' });
+});
+
+test('run --rm leaves no container, pod or log behind', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  for (const [program, code] of [
+    ['talk', 7],
+    ['quick', 9],
+  ] as const) {
+    assert.equal((await berth(daemon, ['run', '--rm', 'busybox', program])).code, code);
+    assert.deepEqual([daemon.containers.size, daemon.pods.size], [0, 0]);
+    assert.deepEqual(await readdir(join(daemon.dir, 'logs')), []);
+  }
+});
+
+test('run -i passes a pipe on and ends when the container has', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  const input = Array.from({ length: 50_000 }, (_, i) => `line ${i}\n`).join('');
+  const done = await berth(daemon, ['run', '-i', '--rm', 'busybox', 'cat'], input);
+  assert.equal(done.err, '');
+  assert.equal(done.code, 0);
+  assert.ok(done.out === input, `${done.out.length} of ${input.length} bytes came back`);
+});
+
+test('run -d prints the id alone', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  const done = await berth(daemon, ['run', '-d', '-i', 'busybox', 'cat']);
+  assert.deepEqual(done, { code: 0, signal: null, out: `${daemon.container.id}\n`, err: '' });
+  assert.deepEqual([daemon.container.state, daemon.container.config.stdin, daemon.container.config.stdinOnce], [1, true, false]);
+});
+
+test('a failed run says why in one sentence and leaves nothing behind', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  const image = await berth(daemon, ['run', 'missing', 'talk']);
+  assert.deepEqual(image, { code: 125, signal: null, out: '', err: 'berth: the image "missing" is not there\n' });
+  const command = await berth(daemon, ['run', 'busybox', 'nothere']);
+  assert.deepEqual(command, { code: 127, signal: null, out: '', err: 'berth: nothere: not found in the container\n' });
+  assert.deepEqual([daemon.containers.size, daemon.pods.size], [0, 0]);
+  assert.deepEqual(await readdir(join(daemon.dir, 'logs')), []);
+});
+
+test('a taken name is refused, and what it belongs to stays', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  await berth(daemon, ['create', '--name', 'web', 'busybox', 'wait']);
+  const second = await berth(daemon, ['run', '--name', 'web', 'busybox', 'talk']);
+  assert.equal(second.code, 125);
+  assert.match(second.err, /^berth: the name "web" is taken; .*berth rm web.*\n$/);
+  assert.equal(daemon.containers.size, 1);
+});
+
+test('create, start -a', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  const made = await berth(daemon, ['create', '--name', 'job', 'busybox', 'talk']);
+  assert.equal(made.out, `${daemon.container.id}\n`);
+  assert.deepEqual(await berth(daemon, ['start', '-a', 'job']), { code: 7, signal: null, out: 'first\n', err: 'warning\n' });
+  const again = await berth(daemon, ['start', 'job']);
+  assert.equal(again.code, 125);
+  assert.match(again.err, /containers start only once/);
+});
+
+test("attach shows what comes and ends with the container's code; --from start asks for all", async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  await berth(daemon, ['run', '-d', '--name', 'job', 'busybox', 'talk']);
+  assert.deepEqual(await berth(daemon, ['attach', 'job']), { code: 7, signal: null, out: 'late\n', err: 'warning\n' });
+  const over = await berth(daemon, ['attach', 'job']);
+  assert.deepEqual(
+    [over.code, over.err],
+    [125, 'berth: "job" is not running but exited; see what it wrote with: berth logs job\n'],
+  );
+});
+
+test('attach reads a pipe, prints the answer and leaves the container running', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  await berth(daemon, ['run', '-d', '-i', '--name', 'console', 'busybox', 'cat']);
+  const { id } = daemon.container;
+  assert.deepEqual(await berth(daemon, ['attach', id.slice(0, 6)], 'a\n'), { code: 0, signal: null, out: 'a\n', err: '' });
+  assert.equal(daemon.container.state, 1);
+  assert.deepEqual(daemon.received, [
+    { channel: CHANNEL.stdin, text: 'a\n' },
+    { channel: CHANNEL.close, text: '\0' },
+  ]);
+});
+
+test('a lost connection and a failed session are never a success', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  const lost = await berth(daemon, ['run', 'busybox', 'drop']);
+  assert.deepEqual([lost.code, lost.out], [125, 'half a li']);
+  assert.match(lost.err, /^berth: the connection ended \(code 1006\) before the session's status came\n$/);
+  const failed = await berth(daemon, ['run', 'busybox', 'fail']);
+  assert.deepEqual([failed.code, failed.err], [125, 'berth: the session failed: reader fell \\x1b[31m too far behind\n']);
+});
+
+test('a slow reader of the output gets all of it', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  const child = start(daemon, ['run', '--rm', 'busybox', 'numbers']);
+  child.stdin?.end();
+  await sleep(1500);
+  const done = await ended(child);
+  assert.equal(done.code, 0);
+  assert.equal(done.out.split('\n').length, 200_001);
+  assert.ok(done.out.endsWith('199999\n'));
+});
+
+test('a reader that goes ends the session without a word, and the container of a run', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  const child = start(daemon, ['run', 'busybox', 'yes']);
+  const stdout = child.stdout;
+  assert.ok(stdout);
+  await once(stdout, 'data');
+  stdout.destroy();
+  const done = await ended(child);
+  assert.deepEqual([done.code, done.err], [141, '']);
+  assert.equal(daemon.container.state, 2);
+});
+
+test('a signal ends attach and leaves the container; it ends a run and its container', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  await berth(daemon, ['run', '-d', '--name', 'it', 'busybox', 'wait']);
+  const attached = start(daemon, ['attach', 'it']);
+  await until(() => daemon.sessions.length === 1);
+  attached.kill('SIGINT');
+  assert.deepEqual(await ended(attached), { code: null, signal: 'SIGINT', out: '', err: '' });
+  assert.equal(daemon.container.state, 1);
+  daemon.containers.clear();
+  daemon.pods.clear();
+  const run = start(daemon, ['run', '--rm', 'busybox', 'wait']);
+  await until(() => daemon.sessions.length === 2);
+  run.kill('SIGTERM');
+  assert.deepEqual(await ended(run), { code: null, signal: 'SIGTERM', out: '', err: '' });
+  assert.ok(daemon.calls.includes('StopContainer'));
+  assert.equal(daemon.containers.size, 0);
+});
