@@ -4,12 +4,13 @@ import { Session } from './session.ts';
 
 export type AttachOptions = { readonly stdin?: boolean; readonly tty?: boolean };
 
-/** Standard output, and input where it is asked for; never stderr, which the agent does not use. */
-export const attach = async (
+/** The RPC. Standard output, and input where it is asked for; never stderr, which the agent does not use. */
+export const attachUrl = async (
   { client }: RuntimeUnderTest,
   containerId: string,
-  { stdin = false, tty = false }: AttachOptions = {},
-): Promise<Session> => {
-  const { url } = await client.runtime.attach({ containerId, stdin, tty, stdout: true, stderr: false });
-  return await Session.open(url);
-};
+  { stdin = false, tty = false }: AttachOptions,
+): Promise<string> => (await client.runtime.attach({ containerId, stdin, tty, stdout: true, stderr: false })).url;
+
+/** The RPC and the stream. */
+export const attach = async (runtime: RuntimeUnderTest, containerId: string, options: AttachOptions = {}): Promise<Session> =>
+  await Session.open(await attachUrl(runtime, containerId, options));

@@ -1,7 +1,7 @@
 /** What a person at the other end feels: how long attaching takes, and how long one echo. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { attach } from '../client/attach.ts';
-import type { Session } from '../client/session.ts';
+import { attach, attachUrl } from '../client/attach.ts';
+import { Session } from '../client/session.ts';
 import { received } from '../client/wait.ts';
 import { startContainer, startPod } from '../fixtures/pods.ts';
 import type { RuntimeUnderTest } from '../runtimes/runtime.ts';
@@ -18,16 +18,22 @@ const REST_MS = 5;
 const TTY_PROBE = Buffer.from('x');
 const PIPE_PROBE = Buffer.from('x');
 
-const firstEcho = async (runtime: RuntimeUnderTest, containerId: string, tty: boolean): Promise<number | undefined> => {
+/** What an attach took, in milliseconds: its two parts, and all until the echo, which is undefined for a lost one. */
+type Parts = { readonly rpc: number; readonly open: number; readonly echo: number | undefined };
+
+const firstEcho = async (runtime: RuntimeUnderTest, containerId: string, tty: boolean): Promise<Parts> => {
   const start = now();
-  using session = await attach(runtime, containerId, { stdin: true, tty });
+  const url = await attachUrl(runtime, containerId, { stdin: true, tty });
+  const rpc = now() - start;
+  using session = await Session.open(url);
+  const open = now() - start;
   const echo = Promise.withResolvers<number | undefined>();
   session.onOutput = () => echo.resolve(now() - start);
   const timer = setTimeout(() => echo.resolve(undefined), LOST_MS);
   session.write(tty ? TTY_PROBE : PIPE_PROBE);
   const took = await echo.promise;
   clearTimeout(timer);
-  return took;
+  return { rpc, open: open - rpc, echo: took };
 };
 
 /** Attaches again and again to one container that runs `cat`. */
@@ -37,6 +43,8 @@ const attachLatency = (tty: boolean): Scenario => ({
   metrics: [
     { of: 'echo', title: 'p50', unit: 'ms', atMost: 0.5 },
     { of: 'echo', title: 'p99', unit: 'ms', quantile: 0.99 },
+    { of: 'rpc', title: 'of it the RPC, p50', unit: 'ms' },
+    { of: 'open', title: 'of it connection and handshake, p50', unit: 'ms' },
     { of: 'lost', title: 'first echoes lost, of each 40', unit: 'count' },
   ],
   async prepare(bench, runtime) {
@@ -46,14 +54,16 @@ const attachLatency = (tty: boolean): Scenario => ({
     const owned = stack.move();
     return {
       async round() {
-        const echoes: number[] = [];
+        const [echo, rpc, open]: [number[], number[], number[]] = [[], [], []];
         const count = scaled(bench, ATTACHES);
         for (let i = 0; i < count; i++) {
-          const took = await firstEcho(runtime, containerId, tty);
-          if (took !== undefined) echoes.push(took);
+          const parts = await firstEcho(runtime, containerId, tty);
+          rpc.push(parts.rpc);
+          open.push(parts.open);
+          if (parts.echo !== undefined) echo.push(parts.echo);
           await sleep(REST_MS);
         }
-        return { echo: echoes, lost: [count - echoes.length] };
+        return { echo, rpc, open, lost: [count - echo.length] };
       },
       [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
     };
