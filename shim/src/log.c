@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "util.h"
 
 // Records are read by the kubelet and by log shippers of the root group only.
@@ -174,7 +175,7 @@ static void add_record(struct log_file *log, uint8_t stream, char kind, const ui
   p += LOG_HEAD;
   if (log->pending > 0) memcpy(p, log->partial, log->pending);
   p += log->pending;
-  if (bytes > 0) memcpy(p, data, bytes);
+  copy_line(p, data, bytes);
   p[bytes] = '\n';
   log->buffered += need;
   log->pending = 0;
@@ -197,7 +198,7 @@ void log_append(struct log_file *log, uint8_t stream, const uint8_t *data, size_
   while (data < end) {
     size_t room = LOG_MAX_CONTENT - log->pending;
     size_t look = (size_t)(end - data) < room + 1 ? (size_t)(end - data) : room + 1;
-    const uint8_t *newline = memchr(data, '\n', look);
+    const uint8_t *newline = find_newline(data, look);
     uint64_t begin = at;
     if (newline != NULL) {
       size_t content = (size_t)(newline - data);
