@@ -36,8 +36,12 @@ export const exitCodeOfRpc = (error: RpcLike): number => EXIT_OF_CODE[error.code
 export const exitCodeOfError = (error: unknown): number => (error instanceof CliError ? error.exitCode : EXIT.failure);
 
 /** One line, safe to print on a terminal. */
-export const sentenceOf = (error: unknown): string =>
-  visible((error instanceof Error ? error.message : String(error)).trim().replaceAll(/\s*\n\s*/g, ' '));
+export function sentenceOf(error: unknown): string {
+  const text = (error instanceof Error ? error.message : String(error)).trim().replaceAll(/\s*\n\s*/g, ' ');
+  // The client library's, recognised by name for the same reason.
+  const lost = error instanceof Error && error.name === 'StreamLost';
+  return visible(lost ? `${text}; the container is not touched by that, see: berth ps -a` : text);
+}
 
 /** A failed call in one sentence: the daemon's own, unless it did not get to say one. */
 export function rpcSentence(error: RpcLike, socket: string): string {

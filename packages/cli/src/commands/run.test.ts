@@ -126,7 +126,7 @@ test('a lost connection and a failed session are never a success', async () => {
   await using daemon = await FakeDaemon.start(PROGRAMS);
   const lost = await berth(daemon, ['run', 'busybox', 'drop']);
   assert.deepEqual([lost.code, lost.out], [125, 'half a li']);
-  assert.match(lost.err, /^berth: the connection ended \(code 1006\) before the session's status came\n$/);
+  assert.match(lost.err, /^berth: the connection ended \(code 1006\) before the session's status came; .*berth ps -a\n$/);
   const failed = await berth(daemon, ['run', 'busybox', 'fail']);
   assert.deepEqual([failed.code, failed.err], [125, 'berth: the session failed: reader fell \\x1b[31m too far behind\n']);
 });
