@@ -19,7 +19,7 @@ before(async () => {
   const pod = {
     metadata: { name: 'pod', namespace: 'crictl', uid: 'u1', attempt: 0 },
     log_directory: logDirectory,
-    linux: { security_context: { namespace_options: { network: 2 } } },
+    linux: { security_context: { namespace_options: { network: 2, pid: 1 } } },
   };
   podFile = file('pod.json', pod);
   podId = await ok(['runp', podFile]);

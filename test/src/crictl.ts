@@ -1,6 +1,8 @@
 /** Runs the real crictl against a test's daemon. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { TestDaemon } from './daemon.ts';
 
 /** Path of the binary; .ci/run builds it and says where it is. */
@@ -10,14 +12,13 @@ function binary(): string {
   return path;
 }
 
-const flags = (daemon: TestDaemon): string[] => [
-  '--runtime-endpoint',
-  `unix://${daemon.socket}`,
-  '--image-endpoint',
-  `unix://${daemon.socket}`,
-  '--timeout',
-  '60s',
-];
+/** An own, empty settings file: without one it warns on stderr and looks at the machine's. */
+function flags(daemon: TestDaemon): string[] {
+  const config = join(daemon.dir, 'crictl.yaml');
+  writeFileSync(config, '');
+  const socket = `unix://${daemon.socket}`;
+  return ['--config', config, '--runtime-endpoint', socket, '--image-endpoint', socket, '--timeout', '60s'];
+}
 
 export type Ran = { readonly code: number | null; readonly stdout: string; readonly stderr: string };
 
