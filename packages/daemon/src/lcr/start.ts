@@ -16,6 +16,12 @@ import { grantedOomScoreAdj } from './resources.ts';
 import { encodeShimConfig, parseShimAnswer } from './shim-config.ts';
 import { run } from './spawn.ts';
 
+/**
+ * The shim waits longer for a daemon than the daemon for a client, ms: the daemon ends the one client that takes nothing; the shim would
+ * end everybody's connection. The daemon looks once a second.
+ */
+const SHIM_STALL_MARGIN_MS = 5_000;
+
 /** How long a start may take: LXC needs milliseconds, a swamped machine with a slow disk may need much longer. */
 const START_TIMEOUT_MS = 60_000;
 
@@ -131,7 +137,7 @@ const shimSettings = (
           ['log-path', plan.logPath ?? ''],
         ] as const)),
     ['ring', String(config.stdio.ringBytes)],
-    ['stall-ms', String(config.stdio.stallMs)],
+    ['stall-ms', String(config.stdio.stallMs + SHIM_STALL_MARGIN_MS)],
     ...cgroupDirectories(host.facts.cgroups, plan.cgroups.container).map((directory) => ['cgroup', directory] as const),
     ['oom', paths.oom],
     ...host.shimCgroups.map((directory) => ['shim-cgroup', directory] as const),
