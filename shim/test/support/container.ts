@@ -114,7 +114,8 @@ export class Container {
     this.cgroups = hierarchies().map((mount) => `${mount}/berth-test/${this.id}`);
     for (const path of [this.state, this.lxcPath, this.logDir, join(this.lxcPath, this.id)]) mkdirSync(path, { recursive: true });
     this.#makeRootfs();
-    copyFileSync(SHIM, join(this.dir, 'berth-shim'));
+    // The trampoline is always the static build: a sanitizer's libraries are not in the container.
+    copyFileSync(join(BUILD, 'berth-shim'), join(this.dir, 'berth-shim'));
     chmodSync(join(this.dir, 'berth-shim'), 0o755);
     chmodSync(this.dir, 0o755);
     writeFileSync(this.lxcConfig, this.#lxcConfig());
@@ -205,7 +206,7 @@ export class Container {
   }
 
   async start(configuration = this.configuration()): Promise<Started> {
-    const child = spawn(this.shim, ['run'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const child = spawn(SHIM, ['run'], { stdio: ['pipe', 'pipe', 'inherit'] });
     child.stdin.on('error', () => undefined);
     child.stdin.end(configuration);
     let line = '';

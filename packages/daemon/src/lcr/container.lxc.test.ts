@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
+import type { JsonObject } from '@bufbuild/protobuf';
 import type { PodSpec } from '../runtime/runtime.ts';
 import { BerthError } from '../util/errors.ts';
 import { LxcFixture } from './lxc-fixture.ts';

@@ -1,6 +1,7 @@
 /** Preparing and releasing the host: mounts, ownership rules, a changed shim. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   chownSync,
@@ -67,6 +68,32 @@ describe('the host', { timeout: 120_000 }, () => {
     assert.equal(readFileSync(`${top}/s/bin/berth-shim`, 'utf8'), 'two');
     assert.throws(() => writeFileSync(`${top}/s/bin/new`, 'x'), /EROFS/);
     assert.equal(mounts(), before);
+  });
+
+  test('a shim is replaced while containers still execute the old one, also a second time', async () => {
+    copyFileSync('/bin/sleep', `${top}/shim`);
+    chmodSync(`${top}/shim`, 0o755);
+    await prepareHost(config);
+    const old = spawn(`${top}/s/bin/berth-shim`, ['600'], { stdio: 'ignore' });
+    await once(old, 'spawn');
+    try {
+      for (const version of ['two', 'three']) {
+        writeFileSync(`${top}/shim`, version);
+        await prepareHost(config);
+        assert.equal(readFileSync(`${top}/s/bin/berth-shim`, 'utf8'), version);
+        assert.throws(() => writeFileSync(`${top}/s/bin/new`, 'x'), /EROFS/);
+      }
+    } finally {
+      old.kill('SIGKILL');
+      await once(old, 'exit');
+    }
+  });
+
+  test('a daemon that died between making the shim writable and read-only again is made good', async () => {
+    await prepareHost(config);
+    execFileSync('mount', ['-o', 'remount,rw', `${top}/s/bin`]);
+    await prepareHost(config);
+    assert.throws(() => writeFileSync(`${top}/s/bin/new`, 'x'), /EROFS/);
   });
 
   test('a state directory that is a link to another place works', async () => {

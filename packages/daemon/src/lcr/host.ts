@@ -1,5 +1,19 @@
 /** Prepares the host for LCR containers at daemon start, and gives it back when nothing is left. */
-import { chmod, copyFile, lstat, mkdir, readFile, readdir, realpath, rename, rmdir, stat, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import {
+  access,
+  chmod,
+  copyFile,
+  lstat,
+  mkdir,
+  readFile,
+  readdir,
+  realpath,
+  rename,
+  rmdir,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { BerthError } from '../util/errors.ts';
@@ -11,7 +25,7 @@ import { binDirectory, hostDevicesHook, lxcRunDirectories, MAX_SOCKET_PATH_BYTES
 import { unless } from './refuse.ts';
 import { must, run } from './spawn.ts';
 
-/** Room for the shim (tens of KiB) twice: the old one stays while the new one is put in its place. */
+/** Room for the shim (a hundred KiB) and for those that it replaced since the host's start: they stay, as containers run them. */
 const BIN_SIZE = '16m';
 const GROUP_OR_OTHERS_WRITE = 0o022;
 const STICKY = 0o1000;
@@ -88,15 +102,32 @@ const prepareBin = async (config: Config): Promise<void> => {
   if (!(await isMountPoint(bin)))
     await must('mount', ['-n', '-t', 'tmpfs', '-o', `nosuid,nodev,mode=0755,size=${BIN_SIZE}`, 'berth-bin', bin]);
   const script = await unless(['ENOENT'], readFile(hostDevicesHook(config), 'utf8'));
-  if (script === HOST_DEVICES_SCRIPT && (await sameContent(shimBinary(config), config.runtime.shim))) return;
+  const current = script === HOST_DEVICES_SCRIPT && (await sameContent(shimBinary(config), config.runtime.shim));
+  if (current && !(await isWritable(bin))) return;
   await must('mount', ['-n', '-o', 'remount,rw', bin]);
-  await copyFile(config.runtime.shim, `${shimBinary(config)}.new`);
-  await chmod(`${shimBinary(config)}.new`, 0o755);
-  // Running containers keep the file that they have open; a rename never disturbs them.
-  await rename(`${shimBinary(config)}.new`, shimBinary(config));
-  await writeFile(hostDevicesHook(config), HOST_DEVICES_SCRIPT, { mode: 0o755 });
+  if (!current) await replaceShim(config);
   await must('mount', ['-n', '-o', 'remount,ro', bin]);
 };
+
+/**
+ * Puts the new shim in place of the old one, which keeps a name of its own: running containers execute it, and a file system with a
+ * removed file that is still open cannot be made read-only.
+ */
+const replaceShim = async (config: Config): Promise<void> => {
+  const shim = shimBinary(config);
+  await copyFile(config.runtime.shim, `${shim}.new`);
+  await chmod(`${shim}.new`, 0o755);
+  await unless(['ENOENT'], rename(shim, `${shim}.${Date.now()}`));
+  await rename(`${shim}.new`, shim);
+  await writeFile(hostDevicesHook(config), HOST_DEVICES_SCRIPT, { mode: 0o755 });
+};
+
+/** False on a read-only mount, also for root. */
+const isWritable = async (directory: string): Promise<boolean> =>
+  (await unless(
+    ['EROFS'],
+    access(directory, constants.W_OK).then(() => true),
+  )) ?? false;
 
 /** Takes down what prepareHost made, when neither pod nor container is left. Idempotent. Gives whether it did. */
 export const releaseHost = async (config: Config): Promise<boolean> => {

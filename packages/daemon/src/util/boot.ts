@@ -9,11 +9,12 @@ export async function readBootId(): Promise<string> {
 /** Field 22 of /proc/PID/stat, counted behind the command name, which may hold blanks and parentheses. */
 const START_TIME_FIELD_BEHIND_NAME = 19;
 
-/** Start time of a process in clock ticks since boot; undefined when it is gone. */
+/** Start time of a process in clock ticks since boot; undefined when it is gone, or dead and only waiting to be reaped. */
 export async function readStartTime(pid: number): Promise<string | undefined> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[START_TIME_FIELD_BEHIND_NAME];
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[START_TIME_FIELD_BEHIND_NAME];
   } catch {
     return undefined;
   }
