@@ -25,7 +25,7 @@ describe('a container', { timeout: 300_000 }, () => {
 
   const userImage = (user: string) => fixture.image({ user }, [users, fixture.layer]);
   const context = (securityContext: object) => ({
-    linux: { securityContext: JSON.parse(JSON.stringify(securityContext)) as object },
+    linux: { securityContext: JSON.parse(JSON.stringify(securityContext)) as JsonObject },
   });
 
   test('has the pod hostname, by uname and by file', async () => {
