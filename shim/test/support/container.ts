@@ -9,6 +9,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -92,6 +93,19 @@ function hierarchies(): string[] {
   return all.sort((a, b) => Number(b.endsWith('/pids')) - Number(a.endsWith('/pids')));
 }
 
+/** Parent of this test process's cgroups: another test file that ends must not take it away. */
+const GROUP = `berth-test-${process.pid}`;
+process.on('exit', () => {
+  for (const mount of hierarchies()) removeCgroups(`${mount}/${GROUP}`);
+});
+
+/** LXC leaves its pivot behind, with a folder in it. */
+function removeCgroups(path: string): void {
+  if (!existsSync(path)) return;
+  for (const entry of readdirSync(path, { withFileTypes: true })) if (entry.isDirectory()) removeCgroups(join(path, entry.name));
+  rmdirSync(path);
+}
+
 export class Container {
   readonly id = `shimtest-${randomBytes(6).toString('hex')}`;
   readonly dir = mkdtempSync(join(tmpdir(), 'berth-shim-'));
@@ -111,7 +125,7 @@ export class Container {
     this.options = options;
     this.logDir = options.logDir ?? join(this.dir, 'log');
     this.logPath = typeof options.log === 'string' ? options.log : '0.log';
-    this.cgroups = hierarchies().map((mount) => `${mount}/berth-test/${this.id}`);
+    this.cgroups = hierarchies().map((mount) => `${mount}/${GROUP}/${this.id}`);
     for (const path of [this.state, this.lxcPath, this.logDir, join(this.lxcPath, this.id)]) mkdirSync(path, { recursive: true });
     this.#makeRootfs();
     // The trampoline is always the static build: a sanitizer's libraries are not in the container.
@@ -157,9 +171,9 @@ export class Container {
       'lxc.autodev = 1',
       'lxc.mount.auto = proc:mixed sys:mixed',
       'lxc.net.0.type = none',
-      `lxc.cgroup.dir.container = berth-test/${this.id}`,
-      `lxc.cgroup.dir.monitor = berth-test/${this.id}-monitor`,
-      'lxc.cgroup.dir.monitor.pivot = berth-test-pivot',
+      `lxc.cgroup.dir.container = ${GROUP}/${this.id}`,
+      `lxc.cgroup.dir.monitor = ${GROUP}/${this.id}-monitor`,
+      `lxc.cgroup.dir.monitor.pivot = ${GROUP}/pivot`,
       ...(this.options.memory === undefined ? [] : [`lxc.cgroup.memory.limit_in_bytes = ${this.options.memory}`]),
       ...(memory === undefined ? [] : [`lxc.hook.stop = ${this.shim} oom-hook ${memory}/memory.oom_control ${this.oom}`]),
       ...(this.options.lxc ?? []),
@@ -232,6 +246,7 @@ export class Container {
     if (!started.ok) throw new Error(started.line);
     const peer = await this.connect();
     peer.subscribe(0);
+    peer.fromStart = true;
     return peer;
   }
 

@@ -52,6 +52,8 @@ export class Peer {
   readonly frames: Frame[] = [];
   /** Output per stream (1 and 2), kept unless `sink` takes it. */
   readonly output: [Buffer[], Buffer[], Buffer[]] = [[], [], []];
+  /** Subscribed from the start with an open window: all output comes. */
+  fromStart = false;
   /** Offset behind the newest output byte; output must come without a hole but where a GAP says so. */
   next = -1;
   gaps: { from: number; to: number }[] = [];
@@ -125,10 +127,12 @@ export class Peer {
   }
 
   subscribe(from: number | bigint = 0, window = OPEN_WINDOW): void {
+    this.fromStart = false;
     this.socket.write(frame(0x02, u64(from), u32(window)));
   }
 
   unsubscribe(): void {
+    this.fromStart = false;
     this.socket.write(frame(0x03));
   }
 
@@ -185,6 +189,9 @@ export class Peer {
   async exit(): Promise<Exit> {
     await this.until(() => this.has(0x87));
     const p = this.last(0x87);
+    // A container that ended before the subscription: EXIT comes first, what it wrote after it.
+    const end = Number(p.readBigUInt64LE(8));
+    if (this.fromStart && end > 0) await this.until(() => this.next >= end);
     return {
       kind: p[0] ?? 0,
       code: p[1] ?? 0,
