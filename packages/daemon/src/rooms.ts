@@ -26,7 +26,18 @@ export const hostRooms: Rooms = {
 
 async function openStreaming(config: Config, find: (id: string) => AttachTarget | undefined, log: Logger): Promise<StreamingRoom> {
   const service = new AttachService(find, config.stdio, log);
-  const server = await createStreamingServer(config.streaming, service, log);
+  const server = await createStreamingServer(
+    config.streaming,
+    {
+      attach: async (ticket, transport, info) => await service.attach(ticket, transport, info),
+      exec: () => Promise.reject(new Error('exec is not built yet')),
+      portForward: () => Promise.reject(new Error('port-forward is not built yet')),
+      drop: (ticket) => {
+        if (ticket.method === 'attach') service.drop(ticket);
+      },
+    },
+    log,
+  );
   return {
     baseUrl: server.base,
     issue: async (target, streams) => server.issue(await service.prepare(target, streams)),

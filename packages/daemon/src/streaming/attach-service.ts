@@ -8,7 +8,7 @@ import type { Shim } from '../stdio/shim.ts';
 import type { SessionStatus, Transport } from '../transport/transport.ts';
 import { BerthError } from '../util/errors.ts';
 import { type AttachOptions, serveAttach } from './attach-session.ts';
-import type { AttachTicket, ConnectionInfo, StreamHandler } from './handler.ts';
+import type { AttachTicket, ConnectionInfo } from './handler.ts';
 
 /** What attach needs to know of a container; `container/` supplies it. */
 export type AttachTarget = {
@@ -30,7 +30,7 @@ const SETTLE_MS = 10;
 
 type Kept = { readonly stdio: ContainerStdio; readonly claim: Claim; readonly target: AttachTarget };
 
-export class AttachService implements StreamHandler {
+export class AttachService {
   readonly #find: (id: string) => AttachTarget | undefined;
   readonly #config: StdioConfig;
   readonly #log: Logger;

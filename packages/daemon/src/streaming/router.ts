@@ -1,9 +1,9 @@
 // Decides what becomes of an HTTP request to the streaming server; pure, and the one place that chooses HTTP statuses.
 
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Accepted, JudgeUpgrade, Refusal } from '../transport/upgrade.ts';
+import type { Accepted, AcceptedForward, JudgeForwardUpgrade, JudgeUpgrade, Refusal } from '../transport/upgrade.ts';
 import { judgeWebSocketUpgrade } from '../transport/websocket/upgrade.ts';
-import type { ConnectionInfo } from './handler.ts';
+import type { ConnectionInfo, SessionKind } from './handler.ts';
 
 /** A request as the server got it. */
 export type StreamRequest = { readonly method: string; readonly url: string; readonly headers: IncomingHttpHeaders };
@@ -13,10 +13,12 @@ export type Routed = {
   readonly ok: true;
   readonly token: string;
   readonly from: ConnectionInfo['from'];
-  readonly upgrade: Accepted;
-};
+} & (
+  | { readonly kind: 'attach' | 'exec'; readonly upgrade: Accepted }
+  | { readonly kind: 'portforward'; readonly upgrade: AcceptedForward }
+);
 
-const ATTACH_PATH = /^\/attach\/([^/]*)$/;
+const PATH = /^\/(attach|exec|portforward)\/([^/]*)$/;
 const METHODS = ['GET', 'POST'];
 /** What the next free ticket is worth waiting for, as Kubernetes says it. */
 const RETRY_AFTER_SECONDS = '60';
@@ -24,26 +26,38 @@ const RETRY_AFTER_SECONDS = '60';
 /** By the name in the Upgrade header, lower case. */
 const UPGRADES: Readonly<Record<string, JudgeUpgrade>> = {
   websocket: judgeWebSocketUpgrade,
-  'spdy/3.1': () => refusal(403, 'SPDY is not served here yet; attach over WebSocket (for example crictl attach -r websocket)'),
 };
+
+const FORWARD_UPGRADES: Readonly<Record<string, JudgeForwardUpgrade>> = {};
 
 /**
  * Judges a request in a fixed order: path, method, ticket, query, upgrade. Nothing is consumed. `known` says whether a token has a
  * ticket. Host and Origin are not looked at: proxies rewrite both, and the ticket is the secret.
  */
-export function route(request: StreamRequest, known: (token: string) => boolean): Routed | Refusal {
+export function route(request: StreamRequest, known: (token: string, kind: SessionKind) => boolean): Routed | Refusal {
   const { method, headers } = request;
   const [path, query] = splitOnce(request.url, '?');
-  const token = ATTACH_PATH.exec(path)?.[1];
-  if (token === undefined) return notFound();
+  const [, kind, token] = PATH.exec(path) ?? [];
+  if (!isKind(kind) || token === undefined) return notFound();
   if (!METHODS.includes(method)) return refusal(405, `${method} is not allowed here`, { Allow: METHODS.join(', ') });
-  if (!known(token)) return notFound();
+  if (!known(token, kind)) return notFound();
   const from = parseFrom(query);
   if (from === undefined) return refusal(400, 'from must be "start" or "now"');
-  const judge = hasToken(headers.connection, 'upgrade') ? UPGRADES[headers.upgrade?.toLowerCase() ?? ''] : undefined;
-  if (judge === undefined) return refusal(400, 'this address is for WebSocket only: the request must be an upgrade to websocket');
-  const judged = judge({ method, headers });
-  return judged.ok ? { ok: true, token, from, upgrade: judged } : judged;
+  const protocol = hasToken(headers.connection, 'upgrade') ? (headers.upgrade?.toLowerCase() ?? '') : '';
+  if (kind === 'portforward') {
+    const judged = FORWARD_UPGRADES[protocol]?.({ method, headers }) ?? noUpgrade(FORWARD_UPGRADES);
+    return judged.ok ? { ok: true, kind, token, from, upgrade: judged } : judged;
+  }
+  const judged = UPGRADES[protocol]?.({ method, headers }) ?? noUpgrade(UPGRADES);
+  return judged.ok ? { ok: true, kind, token, from, upgrade: judged } : judged;
+}
+
+function isKind(word: string | undefined): word is SessionKind {
+  return word === 'attach' || word === 'exec' || word === 'portforward';
+}
+
+function noUpgrade(served: object): Refusal {
+  return refusal(400, `the request must be an upgrade to ${Object.keys(served).join(' or ')}`);
 }
 
 /** No such path, or a ticket that is unknown, used or expired: all alike, so that nothing is learnt by asking. */

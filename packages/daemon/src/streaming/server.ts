@@ -4,9 +4,18 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { StreamingConfig } from '../config/config.ts';
-import type { Transport } from '../transport/transport.ts';
+import type { PortForwardTransport } from '../transport/port-forward.ts';
+import type { SessionStatus, Transport } from '../transport/transport.ts';
 import type { Log } from '../util/log.ts';
-import type { AttachTicket, ConnectionInfo, StreamHandler } from './handler.ts';
+import {
+  type AttachTicket,
+  type ConnectionInfo,
+  type ExecTicket,
+  type PortForwardTicket,
+  type StreamHandler,
+  targetOf,
+  type Ticket,
+} from './handler.ts';
 import { listen } from './listen.ts';
 import { refuseRequest, refuseUpgrade } from './refuse.ts';
 import { notFound, type Routed, route, type StreamRequest, tooManySessions } from './router.ts';
@@ -90,20 +99,19 @@ export class StreamingServer implements AsyncDisposable {
    * Makes a ticket and gives its URL, which is a secret: never log it. Whatever was kept for the ticket is dropped where this throws.
    * @throws BerthError `TOO_MANY_TICKETS` or `TOO_MANY_SESSIONS` (resource-exhausted)
    */
-  issue(ticket: AttachTicket): string {
+  issue(ticket: Ticket): string {
     try {
-      const full = this.#sessions.full(ticket.containerId);
+      const full = this.#sessions.full(targetOf(ticket));
       if (full !== undefined) throw full;
-      return this.url(this.#tickets.issue(ticket));
+      return this.#url(ticket, this.#tickets.issue(ticket));
     } catch (error) {
       this.#handler.drop(ticket);
       throw error;
     }
   }
 
-  /** The URL of a ticket's token. */
-  url(token: string): string {
-    return `${this.base}/attach/${token}`;
+  #url(ticket: Ticket, token: string): string {
+    return `${this.base}/${ticket.method}/${token}`;
   }
 
   /**
@@ -138,7 +146,7 @@ export class StreamingServer implements AsyncDisposable {
   }
 
   #route(request: StreamRequest): ReturnType<typeof route> {
-    return route(request, (token) => this.#tickets.peek(token, 'attach') !== undefined);
+    return route(request, (token, kind) => this.#tickets.peek(token, kind) !== undefined);
   }
 
   /** A request without an upgrade never becomes a session; the router says why. */
@@ -153,28 +161,47 @@ export class StreamingServer implements AsyncDisposable {
       this.#log.debug({ remote: socket.remoteAddress, status: routed.status, reason: routed.message }, 'upgrade refused');
       return refuseUpgrade(socket, routed);
     }
-    const waiting = this.#tickets.peek(routed.token, 'attach');
-    const full = waiting === undefined ? undefined : this.#sessions.full(waiting.containerId);
+    const waiting = this.#tickets.peek(routed.token, routed.kind);
+    const full = waiting === undefined ? undefined : this.#sessions.full(targetOf(waiting));
     if (full !== undefined) return refuseUpgrade(socket, tooManySessions(full.message));
-    const ticket = this.#tickets.take(routed.token, 'attach');
+    const ticket = this.#tickets.take(routed.token, routed.kind);
     if (ticket === undefined) return refuseUpgrade(socket, notFound());
     this.#open(ticket, routed, socket, head);
   }
 
-  #open(ticket: AttachTicket, { upgrade, from }: Routed, socket: Socket, head: Buffer): void {
-    const info: ConnectionInfo = { remoteAddress: socket.remoteAddress ?? '', from };
-    const transport = upgrade.open(socket, head, ticket);
-    this.#sessions.add(ticket.containerId, transport, this.#serve(ticket, transport, info));
+  #open(ticket: Ticket, routed: Routed, socket: Socket, head: Buffer): void {
+    const info: ConnectionInfo = { remoteAddress: socket.remoteAddress ?? '', from: routed.from };
+    if (routed.kind === 'portforward') {
+      if (ticket.method !== 'portforward') throw new Error('a ticket of another kind was taken');
+      const transport = routed.upgrade.open(socket, head, ticket.ports);
+      this.#sessions.add(targetOf(ticket), transport, this.#serveForward(ticket, transport, info));
+      return;
+    }
+    if (ticket.method === 'portforward') throw new Error('a ticket of another kind was taken');
+    const transport = routed.upgrade.open(socket, head, ticket);
+    this.#sessions.add(targetOf(ticket), transport, this.#serve(ticket, transport, info));
   }
 
-  async #serve(ticket: AttachTicket, transport: Transport, info: ConnectionInfo): Promise<void> {
+  async #serve(ticket: AttachTicket | ExecTicket, transport: Transport, info: ConnectionInfo): Promise<void> {
+    let status: SessionStatus = { status: 'Failure', reason: 'InternalError', message: 'Internal error occurred', code: 500 };
     try {
-      await this.#handler.attach(ticket, transport, info);
+      status = await (ticket.method === 'attach'
+        ? this.#handler.attach(ticket, transport, info)
+        : this.#handler.exec(ticket, transport, info));
     } catch (error) {
-      this.#log.error({ container: ticket.containerId, error }, 'attach session failed');
+      this.#log.error({ container: ticket.containerId, kind: ticket.method, error }, 'session failed');
     }
     // Idempotent, and only waits for the connection's end where the handler did as it promises; a fault of ours must not look like success.
-    await transport.finish({ status: 'Failure', reason: 'InternalError', message: 'Internal error occurred', code: 500 });
+    await transport.finish(status);
+  }
+
+  async #serveForward(ticket: PortForwardTicket, transport: PortForwardTransport, info: ConnectionInfo): Promise<void> {
+    try {
+      await this.#handler.portForward(ticket, transport, info);
+    } catch (error) {
+      this.#log.error({ pod: ticket.podId, kind: ticket.method, error }, 'session failed');
+    }
+    await transport.finish();
   }
 }
 

@@ -1,15 +1,17 @@
-// Counts the sessions that run, in all and by container, and holds their caps.
+// Counts the sessions that run, in all and by container or pod, and holds their caps.
 
-import type { Transport } from '../transport/transport.ts';
 import { BerthError } from '../util/errors.ts';
+
+/** What the table needs of a session's connection. */
+export type Destroyable = { destroy(): void };
 
 export type SessionCaps = { readonly maxSessions: number; readonly maxSessionsPerContainer: number };
 
 /** Sessions from their upgrade to the end of their handler. */
 export class SessionTable {
   readonly #caps: SessionCaps;
-  readonly #running = new Map<Transport, Promise<unknown>>();
-  readonly #byContainer = new Map<string, number>();
+  readonly #running = new Map<Destroyable, Promise<unknown>>();
+  readonly #byTarget = new Map<string, number>();
 
   constructor(caps: SessionCaps) {
     this.#caps = caps;
@@ -19,8 +21,8 @@ export class SessionTable {
     return this.#running.size;
   }
 
-  /** The reason why no further session of this container may start, or undefined. */
-  full(containerId: string): BerthError | undefined {
+  /** The reason why no further session of this container or pod may start, or undefined. */
+  full(targetId: string): BerthError | undefined {
     const { maxSessions, maxSessionsPerContainer } = this.#caps;
     if (this.#running.size >= maxSessions) {
       return new BerthError(
@@ -29,22 +31,22 @@ export class SessionTable {
         `there are ${maxSessions} sessions already, the most allowed`,
       );
     }
-    if ((this.#byContainer.get(containerId) ?? 0) < maxSessionsPerContainer) return undefined;
+    if ((this.#byTarget.get(targetId) ?? 0) < maxSessionsPerContainer) return undefined;
     return new BerthError(
       'resource-exhausted',
       'TOO_MANY_SESSIONS',
-      `container ${containerId} has ${maxSessionsPerContainer} sessions already, the most allowed`,
+      `container or pod ${targetId} has ${maxSessionsPerContainer} sessions already, the most allowed`,
     );
   }
 
   /** Counts a session until `served` settles; gives the promise of that. */
-  add(containerId: string, transport: Transport, served: Promise<unknown>): void {
-    this.#byContainer.set(containerId, (this.#byContainer.get(containerId) ?? 0) + 1);
+  add(targetId: string, transport: Destroyable, served: Promise<unknown>): void {
+    this.#byTarget.set(targetId, (this.#byTarget.get(targetId) ?? 0) + 1);
     const done = served.finally(() => {
       this.#running.delete(transport);
-      const left = (this.#byContainer.get(containerId) ?? 1) - 1;
-      if (left > 0) this.#byContainer.set(containerId, left);
-      else this.#byContainer.delete(containerId);
+      const left = (this.#byTarget.get(targetId) ?? 1) - 1;
+      if (left > 0) this.#byTarget.set(targetId, left);
+      else this.#byTarget.delete(targetId);
     });
     this.#running.set(transport, done);
   }

@@ -4,19 +4,23 @@ import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import { connect, type Socket } from 'node:net';
 import type { StreamingConfig } from '../config/config.ts';
+import type { PortForwardTransport } from '../transport/port-forward.ts';
 import type { SessionStatus, Transport, TransportHandlers } from '../transport/transport.ts';
 import { silentLog } from '../util/log.ts';
-import type { AttachTicket, ConnectionInfo, StreamHandler } from './handler.ts';
+import type { AttachTicket, ConnectionInfo, ExecTicket, PortForwardTicket, StreamHandler, Ticket } from './handler.ts';
 import { createStreamingServer, type HttpLimits, type StreamingServer } from './server.ts';
 
-export type Session = { readonly ticket: AttachTicket; readonly transport: Transport; readonly info: ConnectionInfo };
+export type Session = { readonly ticket: AttachTicket | ExecTicket; readonly transport: Transport; readonly info: ConnectionInfo };
 
 /** What a test does with a session; resolves when it is over. */
 export type Serve = (session: Session) => Promise<SessionStatus>;
 
+/** What a test does with a port-forward session. */
+export type ServeForward = (ticket: PortForwardTicket, transport: PortForwardTransport) => Promise<void>;
+
 export type TestServer = AsyncDisposable & {
   readonly server: StreamingServer;
-  readonly dropped: AttachTicket[];
+  readonly dropped: Ticket[];
   /** A new ticket's URL for WebSocket clients. */
   url(streams?: Partial<Pick<AttachTicket, 'stdin' | 'stdout' | 'stderr' | 'containerId'>>): string;
 };
@@ -43,10 +47,17 @@ export const CONFIG: StreamingConfig = {
   maxSessionsPerContainer: 50,
 };
 
-export async function startServer(serve: Serve, config: Partial<StreamingConfig> = {}, limits?: HttpLimits): Promise<TestServer> {
-  const dropped: AttachTicket[] = [];
+export async function startServer(
+  serve: Serve,
+  config: Partial<StreamingConfig> = {},
+  limits?: HttpLimits,
+  serveForward: ServeForward = () => Promise.reject(new Error('not in this test')),
+): Promise<TestServer> {
+  const dropped: Ticket[] = [];
   const handler: StreamHandler = {
     attach: (ticket, transport, info) => serve({ ticket, transport, info }),
+    exec: (ticket, transport, info) => serve({ ticket, transport, info }),
+    portForward: (ticket, transport) => serveForward(ticket, transport),
     drop: (ticket) => dropped.push(ticket),
   };
   const server = await createStreamingServer({ ...CONFIG, ...config }, handler, silentLog, limits);

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BerthError } from '../util/errors.ts';
-import type { AttachTicket } from './handler.ts';
+import { type AttachTicket, targetOf } from './handler.ts';
 import { type TicketClock, Tickets } from './tickets.ts';
 
 const ticketOf = (containerId: string): AttachTicket => ({
@@ -49,7 +49,7 @@ class ManualClock implements TicketClock {
 function make(max = 3): { tickets: Tickets; clock: ManualClock; expired: string[] } {
   const clock = new ManualClock();
   const expired: string[] = [];
-  const tickets = new Tickets({ ttlMs: 60_000, max, clock, expired: (ticket) => expired.push(ticket.containerId) });
+  const tickets = new Tickets({ ttlMs: 60_000, max, clock, expired: (ticket) => expired.push(targetOf(ticket)) });
   return { tickets, clock, expired };
 }
 
@@ -85,7 +85,7 @@ test('other tokens have no ticket', () => {
   ]) {
     assert.equal(tickets.peek(other, 'attach'), undefined, other);
   }
-  assert.equal(tickets.peek(token, 'exec' as 'attach'), undefined, 'a ticket of another method');
+  assert.equal(tickets.peek(token, 'exec'), undefined, 'a ticket of another method');
   assert.notEqual(tickets.peek(token, 'attach'), undefined);
 });
 

@@ -1,8 +1,8 @@
-// Keeps the tickets between an Attach call and the connection that uses its URL: once, soon, and known by nobody else.
+// Keeps the tickets between a call and the connection that uses its URL: once, soon, and known by nobody else.
 
 import { hash, randomBytes } from 'node:crypto';
 import { BerthError } from '../util/errors.ts';
-import type { AttachTicket } from './handler.ts';
+import type { SessionKind, Ticket } from './handler.ts';
 
 /** 192 bits: guessing is hopeless however many tickets are open, and base64url needs no padding. */
 const TOKEN_BYTES = 24;
@@ -21,11 +21,11 @@ export type TicketOptions = {
   /** Unused tickets at one time. */
   readonly max: number;
   /** A ticket expired unused. */
-  expired(ticket: AttachTicket): void;
+  expired(ticket: Ticket): void;
   readonly clock?: TicketClock;
 };
 
-type Entry = { readonly ticket: AttachTicket; readonly expiresAt: number };
+type Entry = { readonly ticket: Ticket; readonly expiresAt: number };
 
 const SYSTEM_CLOCK: TicketClock = {
   now: () => performance.now(),
@@ -56,7 +56,7 @@ export class Tickets {
    * Gives the token of a new ticket; it is not to be logged.
    * @throws BerthError `TOO_MANY_TICKETS` (resource-exhausted)
    */
-  issue(ticket: AttachTicket): string {
+  issue(ticket: Ticket): string {
     this.#expire();
     if (this.#entries.size >= this.#options.max) {
       throw new BerthError(
@@ -72,14 +72,14 @@ export class Tickets {
   }
 
   /** The ticket of a token, unused and not expired, for this method; it stays. */
-  peek(token: string, method: AttachTicket['method']): AttachTicket | undefined {
+  peek(token: string, method: SessionKind): Ticket | undefined {
     const entry = TOKEN_PATTERN.test(token) ? this.#entries.get(hashed(token)) : undefined;
     if (entry === undefined || entry.expiresAt <= this.#clock.now() || entry.ticket.method !== method) return undefined;
     return entry.ticket;
   }
 
   /** As `peek`, and the ticket is used with that: the second of two callers gets nothing. */
-  take(token: string, method: AttachTicket['method']): AttachTicket | undefined {
+  take(token: string, method: SessionKind): Ticket | undefined {
     const ticket = this.peek(token, method);
     if (ticket !== undefined) this.#entries.delete(hashed(token));
     return ticket;

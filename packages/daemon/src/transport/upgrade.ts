@@ -3,6 +3,7 @@
 import type { Buffer } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
+import type { PortForwardTransport } from './port-forward.ts';
 import type { Transport } from './transport.ts';
 
 /** The part of an HTTP request that decides. */
@@ -20,11 +21,20 @@ export type Refusal = {
   readonly headers?: Readonly<Record<string, string>>;
 };
 
-/** The request is good: `open` answers 101 and takes the socket over, with what came behind the request (`head`). */
+/** The request for a session of stdin, stdout and stderr (attach, exec) is good: `open` answers 101 and takes the socket over, with what came behind the request (`head`). */
 export type Accepted = {
   readonly ok: true;
   open(socket: Socket, head: Buffer, streams: RequestedStreams): Transport;
 };
 
-/** Judges a request without touching its connection. */
+/** The same for a port-forward session; `ports` are those of the RPC, for protocols that cannot name any on the wire. */
+export type AcceptedForward = {
+  readonly ok: true;
+  open(socket: Socket, head: Buffer, ports: readonly number[]): PortForwardTransport;
+};
+
+/** Judges a request for attach or exec without touching its connection. */
 export type JudgeUpgrade = (request: UpgradeRequest) => Accepted | Refusal;
+
+/** Judges a request for port-forward without touching its connection. */
+export type JudgeForwardUpgrade = (request: UpgradeRequest) => AcceptedForward | Refusal;
