@@ -78,15 +78,19 @@ static void remove_files(struct shim *shim) {
   }
 }
 
-static void set_signals(struct shim *shim) {
-  static const int IGNORED[] = {SIGPIPE, SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGXFSZ, SIGUSR1, SIGUSR2};
-  for (unsigned i = 0; i < sizeof IGNORED / sizeof *IGNORED; i++) signal(IGNORED[i], SIG_IGN);
+void set_child_signals(struct shim *shim) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGCHLD);
   sigprocmask(SIG_BLOCK, &set, NULL);
   shim->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
   watch(shim, shim->signals, EPOLLIN, WATCH_SIGNALS);
+}
+
+static void set_signals(struct shim *shim) {
+  static const int IGNORED[] = {SIGPIPE, SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGXFSZ, SIGUSR1, SIGUSR2};
+  for (unsigned i = 0; i < sizeof IGNORED / sizeof *IGNORED; i++) signal(IGNORED[i], SIG_IGN);
+  set_child_signals(shim);
 }
 
 static void protect(struct shim *shim) {

@@ -1,4 +1,4 @@
-// The socket: who may connect, and the HELLO that makes a connection the daemon's.
+// The socket: who may connect, and the HELLO that makes a connection the daemon's, or the EXEC that makes it a program's.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -67,13 +67,14 @@ void server_accept(struct shim *shim) {
 
 struct hello {
   const struct shim *shim;
-  bool good;
+  bool good, exec;
 };
 
 static bool on_hello(void *context, const struct request *request) {
   struct hello *hello = context;
   const uint8_t *secret = hello->shim->config.secret;
-  hello->good = request->type == REQUEST_HELLO && request->version == FRAME_VERSION &&
+  hello->exec = request->type == REQUEST_EXEC;
+  hello->good = (request->type == REQUEST_HELLO || hello->exec) && request->version == FRAME_VERSION &&
                 equal_secret(request->secret, secret, sizeof request->secret);
   return hello->good;
 }
@@ -92,15 +93,16 @@ void server_hello(struct shim *shim, unsigned index) {
   if (n <= 0) return drop(shim, waiting);
   waiting->have += (uint32_t)n;
   // What cannot become a HELLO is refused at once, without waiting for the rest.
-  if (waiting->have > 4 && waiting->bytes[4] != REQUEST_HELLO) return drop(shim, waiting);
+  if (waiting->have > 4 && waiting->bytes[4] != REQUEST_HELLO && waiting->bytes[4] != REQUEST_EXEC) return drop(shim, waiting);
   struct frame_parser parser = {.have = 0};
-  struct hello hello = {shim, false};
+  struct hello hello = {shim, false, false};
   size_t used;
   if (frame_parse(&parser, waiting->bytes, waiting->have, &SINK, &hello, &used) != FRAME_OK) return drop(shim, waiting);
   if (!hello.good) return;
   int fd = waiting->fd;
   waiting->fd = -1;
   unwatch(shim, fd);
+  if (hello.exec) return exec_begin(shim, fd);
   connection_open(shim, fd);
   output_flush(shim);
 }

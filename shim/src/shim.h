@@ -40,9 +40,9 @@
 
 // What the trampoline says when it cannot execute the program: its step and errno, little-endian.
 #define STATUS_BYTES 5u
-enum status_step { STATUS_NOT_FOUND = 1, STATUS_NOT_EXECUTABLE, STATUS_CWD, STATUS_SYSTEM };
-// What the trampoline gets along with its one byte: status pipe, specification, stdin, stdout, stderr.
-#define HANDSHAKE_FDS 5
+enum status_step { STATUS_NOT_FOUND = 1, STATUS_NOT_EXECUTABLE, STATUS_CWD, STATUS_SYSTEM, STATUS_SECCOMP, STATUS_TERMINAL };
+// What the trampoline gets along with its one byte: status pipe, specification, seccomp filter, stdin, stdout, stderr.
+#define HANDSHAKE_FDS 6
 
 enum stdin_state { STDIN_NONE = 0, STDIN_OPEN = 1, STDIN_CLOSED = 2 };
 enum phase { PHASE_STARTING, PHASE_RUNNING, PHASE_ENDING, PHASE_ENDED };
@@ -144,11 +144,14 @@ struct shim {
   struct connection conn;
   struct waiting waiting[MAX_WAITING];
   bool welcomed;  // some daemon has been here
+  unsigned execs;  // programs besides init that have been forked off and not ended
+  bool exec;       // this is such a fork: `init` is its program
   bool done;
 };
 
 // run.c: `berth-shim run`.
 int run_main(void);
+void set_child_signals(struct shim *shim);
 
 // loop.c
 enum watch { WATCH_SIGNALS, WATCH_LISTENER, WATCH_FIFO, WATCH_WORDS, WATCH_HANDSHAKE, WATCH_STATUS, WATCH_REPORT, WATCH_OUT, WATCH_ERR, WATCH_IN, WATCH_CONN, WATCH_WAITING };
@@ -159,6 +162,7 @@ void loop_run(struct shim *shim);
 // stdio.c: the container's streams.
 int stdio_make(struct shim *shim);
 void stdio_begin(struct shim *shim);
+void stdio_take_terminal(struct shim *shim, int master);
 void source_read(struct shim *shim, struct source *source);
 void sources_update(struct shim *shim);
 void stdio_watch_terminal(struct shim *shim);
@@ -212,10 +216,17 @@ bool output_waits(const struct shim *shim);
 void output_flush(struct shim *shim);
 void output_late(struct shim *shim);
 
+// exec.c: programs besides init.
+void exec_begin(struct shim *shim, int fd);
+void exec_status(struct shim *shim);
+void exec_reap(struct shim *shim);
+void exec_kill(struct shim *shim);
+
 // cgroup.c
 void cgroup_join(const char *directory);
 int cgroup_signal(const char *directory, int signal);
 bool cgroup_kill(const char *directory);
+bool cgroup_kill_session(const char *directory, pid_t session);
 bool cgroup_remove(const char *directory);
 bool cgroup_oom(const char *directory);
 
