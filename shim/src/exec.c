@@ -19,6 +19,7 @@
 #include <sys/sysmacros.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "become.h"
@@ -36,6 +37,9 @@
 // Members of a session that fork while they are being killed are found again; a fork bomb that outruns this is its cgroup's business.
 #define KILL_PASSES 64
 #define LABEL_BYTES 256
+// A killed program ends at once unless the kernel holds it (a dead network file system): 5 s.
+#define REAP_TRIES 5000
+#define REAP_PAUSE_NS 1000000
 
 static void send_failure(int fd, uint8_t step, int error) {
   uint8_t frame[FRAME_MAX_CONTROL];
@@ -44,9 +48,18 @@ static void send_failure(int fd, uint8_t step, int error) {
   send(fd, frame, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+// Nobody else would reap it: the reaper of its pid namespace is the container's init, which may never look.
+static void reap_killed(struct shim *shim) {
+  for (int tries = 0; shim->init > 0 && !shim->exit_seen && tries < REAP_TRIES; tries++) {
+    if (waitpid(shim->init, NULL, WNOHANG) != 0) return;
+    nanosleep(&(struct timespec){.tv_nsec = REAP_PAUSE_NS}, NULL);
+  }
+}
+
 static _Noreturn void give_up(struct shim *shim, uint8_t step, int error) {
   if (shim->init > 0) kill(shim->init, SIGKILL);
   send_failure(FD_CONNECTION, step, error);
+  reap_killed(shim);
   _exit(1);
 }
 
@@ -293,6 +306,8 @@ static _Noreturn void supervise(struct shim *parent, int fd) {
   int error = start(&shim, init);
   if (error != 0) give_up(&shim, STATUS_SYSTEM, error);
   loop_run(&shim);
+  // Ended without the program: it has been killed.
+  reap_killed(&shim);
   _exit(0);
 }
 

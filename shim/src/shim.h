@@ -18,7 +18,7 @@
 // Credit goes back in lumps: a keystroke must not cost a frame. A writer that has used nothing always finds three quarters.
 #define STDIN_CREDIT_LUMP (64u * 1024)
 // Connections that have not said HELLO yet, and how long they may take.
-#define MAX_WAITING 4
+#define MAX_WAITING 16
 #define HELLO_MS 5000u
 // Replies and notices that the daemon has not taken. Requests are not read while there is less room than one answer needs.
 #define CONTROL_QUEUE 8192u
@@ -143,6 +143,7 @@ struct shim {
   uint8_t *input;
   struct connection conn;
   struct waiting waiting[MAX_WAITING];
+  bool crowded;   // nobody is accepted until one of those that wait has said HELLO
   bool welcomed;  // some daemon has been here
   unsigned execs;  // programs besides init that have been forked off and not ended
   bool exec;       // this is such a fork: `init` is its program
