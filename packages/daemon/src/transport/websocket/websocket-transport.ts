@@ -14,11 +14,12 @@ import {
 import type { OutputStream, SessionStatus, Transport, TransportHandlers } from '../transport.ts';
 import type { RequestedStreams } from '../upgrade.ts';
 import { ChannelReader } from './channel-reader.ts';
-import { CLOSE_CODE, LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from './constants.ts';
+import { LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from '../limits.ts';
+import { CLOSE_CODE } from './constants.ts';
 import { FrameParser } from './frame-parser.ts';
-import { InputQueue } from './input-queue.ts';
+import { InputQueue } from '../input-queue.ts';
 import { KEEPALIVE_TIMES, Keepalive, type KeepaliveTimes } from './keepalive.ts';
-import { LINGER_TIMES, type LingerTimes, linger } from './linger.ts';
+import { LINGER_TIMES, type LingerTimes, linger } from '../linger.ts';
 import { MessageSender } from './message-sender.ts';
 
 /** An upgraded connection: the 101 has been written to the socket. */

@@ -1,7 +1,7 @@
 // Ends a connection without losing what the peer has not read: half-close, then wait for as long as it takes bytes.
 
 import type { Socket } from 'node:net';
-import { LINGER_NO_PROGRESS_MS, LINGER_POLL_MS } from './constants.ts';
+import { LINGER_NO_PROGRESS_MS, LINGER_POLL_MS } from './limits.ts';
 import { unsentBytes } from './unsent-bytes.ts';
 
 /** Times of a linger; injected by tests only. */

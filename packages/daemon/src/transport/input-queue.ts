@@ -1,7 +1,7 @@
 // Holds a client's input in order while the session takes none, and puts runs of small messages together.
 
 import { Buffer } from 'node:buffer';
-import { PENDING_ENTRY_COST_BYTES } from './constants.ts';
+import { PENDING_ENTRY_COST_BYTES } from './limits.ts';
 
 /** What the queue hands on, in the order in which it came. */
 export type InputEvents = {
