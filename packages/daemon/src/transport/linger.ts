@@ -16,6 +16,13 @@ export const LINGER_TIMES: LingerTimes = { noProgressMs: LINGER_NO_PROGRESS_MS, 
  */
 export function linger(socket: Socket, times: LingerTimes = LINGER_TIMES): void {
   if (socket.destroyed) return;
+  destroyWithoutProgress(socket, times);
+  socket.end();
+}
+
+/** The same without FIN, for a connection that has more to write before its end. */
+export function destroyWithoutProgress(socket: Socket, times: LingerTimes = LINGER_TIMES): void {
+  if (socket.destroyed) return;
   const { localPort, remotePort } = socket;
   let last = '';
   let since = performance.now();
@@ -29,5 +36,4 @@ export function linger(socket: Socket, times: LingerTimes = LINGER_TIMES): void 
   };
   const timer = setInterval(() => void look(), times.pollMs).unref();
   socket.once('close', () => clearInterval(timer));
-  socket.end();
 }
