@@ -60,6 +60,7 @@ export class SpdyConnection {
   readonly #wire: StreamWire = {
     reply: (id) => this.#answer(synReply(id, this.#encoder.encode(NO_HEADERS))),
     send: (parts) => this.#channel.write(parts),
+    reset: (id, status) => this.#answer(rstStream(id, status)),
     forget: (id) => this.#streams.delete(id),
   };
   #state: State = 'open';
@@ -172,7 +173,7 @@ export class SpdyConnection {
     else if (this.#latePings.length < MAX_LATE_PINGS) this.#latePings.push(id);
   }
 
-  /** Sends what a frame of the client's has caused. */
+  /** Sends a frame that a client can cause as often as it likes. */
   #answer(frame: Buffer): void {
     this.#answersQueued = this.#channel.queued === 0 ? frame.length : this.#answersQueued + frame.length;
     if (this.#answersQueued > MAX_QUEUED_ANSWERS_BYTES) return this.#fail('it reads none of the answers that it asks for');

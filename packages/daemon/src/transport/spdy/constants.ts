@@ -59,10 +59,10 @@ export const MAX_HEADERS = 64;
 export const MAX_LATE_PINGS = 16;
 
 /**
- * What answers to a client's frames (replies, resets) may add to the queue of a client that reads none of them. Replies for the most
- * streams allowed fit; a client beyond that only makes us queue.
+ * What replies and resets may add to the queue of a client that reads none of them. Those for the most streams that there may be
+ * (port-forward: 8,192) fit; a client beyond that only makes us queue.
  */
-export const MAX_QUEUED_ANSWERS_BYTES = 64 * 1024;
+export const MAX_QUEUED_ANSWERS_BYTES = 256 * 1024;
 
 /** How long a client may take to open the streams it needs; the time that Kubernetes' own servers and clients give each other. */
 export const STREAM_CREATION_MS = 30_000;

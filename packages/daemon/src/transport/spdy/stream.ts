@@ -3,7 +3,7 @@
 import type { Buffer } from 'node:buffer';
 import { MAX_SENT_PAYLOAD_BYTES } from '../limits.ts';
 import { RST_STATUS } from './constants.ts';
-import { dataHead, rstStream } from './frames.ts';
+import { dataHead } from './frames.ts';
 import type { Headers } from './header-decoder.ts';
 
 /** What happens on a stream. */
@@ -20,6 +20,7 @@ export type StreamEvents = {
 export type StreamWire = {
   reply(id: number): void;
   send(parts: readonly Uint8Array[]): void;
+  reset(id: number, status: number): void;
   /** Both halves have ended. */
   forget(id: number): void;
 };
@@ -89,7 +90,7 @@ export class SpdyStream {
   reset(status: number = RST_STATUS.cancel): void {
     if (this.#gone) return;
     this.#goAway();
-    this.#wire.send([rstStream(this.id, status)]);
+    this.#wire.reset(this.id, status);
   }
 
   /** From the connection: the client's data. */
