@@ -101,8 +101,10 @@ export class ForwardedData extends Duplex {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
     if (this.#orphan) return done();
-    this.#data.write(chunk);
-    this.#wire.whenRoom(done);
+    this.#wire.whenRoom(() => {
+      this.#data.write(chunk);
+      done();
+    });
   }
 
   override _final(done: () => void): void {
