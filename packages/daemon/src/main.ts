@@ -31,7 +31,8 @@ async function serve(flags: Flags): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => asked.resolve(signal));
 
   const daemon = await startDaemon(config, log, hostRooms);
-  process.stdout.write(`berthd ready socket=${daemon.socket} streaming=${daemon.streamingUrl}\n`);
+  const metrics = daemon.metricsUrl === undefined ? '' : ` metrics=${daemon.metricsUrl}`;
+  process.stdout.write(`berthd ready socket=${daemon.socket} streaming=${daemon.streamingUrl}${metrics}\n`);
 
   log.info({ signal: await asked.promise }, 'stopping; containers go on');
   setTimeout(() => {

@@ -10,6 +10,7 @@ import { createLcrRuntime } from './lcr/lcr-runtime.ts';
 import { connectExec, connectShim } from './stdio/shim-client.ts';
 import { AttachService } from './streaming/attach-service.ts';
 import { ExecService, type RunProgram } from './streaming/exec-service.ts';
+import { LiveSessions } from './streaming/live-sessions.ts';
 import { createStreamingServer } from './streaming/server.ts';
 
 export const hostRooms: Rooms = {
@@ -34,6 +35,10 @@ async function openStreaming(
 ): Promise<StreamingRoom> {
   const execs = new ExecService(runProgram, config.stdio, log);
   const service = new AttachService(find, config.stdio, log);
+  const live = new LiveSessions({
+    log,
+    names: (ticket) => (ticket.method === 'portforward' ? undefined : find(ticket.containerId)?.names) ?? {},
+  });
   const server = await createStreamingServer(
     config.streaming,
     {
@@ -45,9 +50,13 @@ async function openStreaming(
       },
     },
     log,
+    undefined,
+    live,
   );
   return {
     baseUrl: server.base,
+    sessions: live,
+    metrics: () => [...live.metrics(server.tickets), ...service.stats.families()],
     issue: async (target, streams) => server.issue(await service.prepare(target, streams)),
     issueExec: (containerId, streams, command) => server.issue({ method: 'exec', containerId, ...streams, command }),
     logReopened: async (container) => {

@@ -8,6 +8,8 @@ export type Config = {
   readonly socket: string;
   readonly streaming: StreamingConfig;
   readonly stdio: StdioConfig;
+  /** Where Prometheus may look; absent: nowhere. */
+  readonly metrics?: MetricsConfig;
   readonly runtime: RuntimeConfig;
   readonly image: ImageConfig;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
@@ -25,6 +27,9 @@ export type StreamingConfig = {
   /** Sessions at one time of one container. */
   readonly maxSessionsPerContainer: number;
 };
+
+/** A loopback address. */
+export type MetricsConfig = { readonly host: string; readonly port: number };
 
 export type StdioConfig = {
   /** Replay ring of a shim, bytes. */

@@ -49,6 +49,7 @@ export const settingsSchema = v.strictObject({
       exit_code_status: v.exactOptional(v.boolean()),
     }),
   ),
+  metrics: v.exactOptional(v.strictObject({ address: v.exactOptional(addressSchema) })),
   runtime: v.exactOptional(
     v.strictObject({
       lxc_start: v.exactOptional(absolutePath),
@@ -69,7 +70,7 @@ const SHIM = fileURLToPath(new URL('../../../../shim/build/berth-shim', import.m
 
 /** Puts defaults where nothing has been said. */
 export function withDefaults(settings: CheckedSettings): Config {
-  const { streaming, stdio, runtime, image } = settings;
+  const { streaming, stdio, metrics, runtime, image } = settings;
   const state = settings.state ?? '/run/berth';
   return {
     root: settings.root ?? '/var/lib/berth',
@@ -92,6 +93,7 @@ export function withDefaults(settings: CheckedSettings): Config {
       stallMs: stdio?.stall_ms ?? 10_000,
       exitCodeStatus: stdio?.exit_code_status ?? false,
     },
+    ...(metrics?.address === undefined ? {} : { metrics: metrics.address }),
     runtime: {
       lxcStart: runtime?.lxc_start ?? '/usr/bin/lxc-start',
       shim: runtime?.shim ?? SHIM,

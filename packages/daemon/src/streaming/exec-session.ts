@@ -6,6 +6,7 @@ import type { Cursor, CursorEnd } from '../stdio/cursor.ts';
 import type { Shim } from '../stdio/shim.ts';
 import type { StdinWriter } from '../stdio/stdin-arbiter.ts';
 import type { SessionStatus, TerminalSize, Transport } from '../transport/transport.ts';
+import type { SessionEnd } from './handler.ts';
 import { exitStatus, failure } from './session-status.ts';
 
 /** Starts the program; `signal` is aborted when nobody wants it any more. */
@@ -19,8 +20,6 @@ export type ExecOptions = {
   /** Ends the session, and the program with it (daemon stopping). */
   readonly signal: AbortSignal;
 };
-
-export type ExecEnd = { readonly status: SessionStatus; readonly cause: string };
 
 /** Clients send the size right behind their upgrade: a program that looks at it at once should see it. Who sends none waits this long, once. */
 const FIRST_SIZE_MS = 50;
@@ -41,7 +40,7 @@ export class ExecSession {
   readonly #options: ExecOptions;
   readonly #config: StdioConfig;
   readonly #log: Logger;
-  readonly #ended = Promise.withResolvers<ExecEnd>();
+  readonly #ended = Promise.withResolvers<SessionEnd>();
   /** Aborted when the session is over, however it ended. */
   readonly #over = new AbortController();
   readonly #firstSize = Promise.withResolvers<void>();
@@ -60,7 +59,7 @@ export class ExecSession {
   }
 
   /** Serves the session until its end; resolves when the transport is closed. Never rejects. */
-  async run(start: StartProgram): Promise<ExecEnd> {
+  async run(start: StartProgram): Promise<SessionEnd> {
     const { signal } = this.#options;
     const abort = (): void => this.#end(failure('SessionEnded', 'the session was ended by the daemon'), 'ended by the daemon');
     signal.addEventListener('abort', abort, { once: true });

@@ -5,20 +5,25 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { StreamingConfig } from '../config/config.ts';
 import type { PortForwardTransport } from '../transport/port-forward.ts';
-import type { SessionStatus, Transport } from '../transport/transport.ts';
+import type { Transport } from '../transport/transport.ts';
+import type { Refusal } from '../transport/upgrade.ts';
 import type { Log } from '../util/log.ts';
 import {
   type AttachTicket,
   type ConnectionInfo,
   type ExecTicket,
   type PortForwardTicket,
+  type SessionEnd,
   type StreamHandler,
   targetOf,
   type Ticket,
 } from './handler.ts';
 import { listen } from './listen.ts';
+import { LiveSessions } from './live-sessions.ts';
+import { peerOf } from './peer.ts';
 import { refuseRequest, refuseUpgrade } from './refuse.ts';
 import { notFound, type Routed, route, type StreamRequest, tooManySessions } from './router.ts';
+import { failure } from './session-status.ts';
 import { SessionTable } from './session-table.ts';
 import { Tickets } from './tickets.ts';
 
@@ -50,6 +55,7 @@ export async function createStreamingServer(
   handler: StreamHandler,
   log: Log,
   limits: HttpLimits = HTTP_LIMITS,
+  live: LiveSessions = new LiveSessions({ log }),
 ): Promise<StreamingServer> {
   const http = createServer({
     headersTimeout: limits.headersMs,
@@ -60,13 +66,15 @@ export async function createStreamingServer(
   });
   http.maxConnections = config.maxSessions + limits.spareConnections;
   const base = await listen(http, config.host, config.port);
-  return new StreamingServer(http, base, config, handler, log);
+  return new StreamingServer(http, base, config, handler, log, live);
 }
 
 /** A running streaming server. */
 export class StreamingServer implements AsyncDisposable {
   /** `http://host:port`, with the actual port. */
   readonly base: string;
+  /** The sessions that run now, and totals. */
+  readonly live: LiveSessions;
   readonly #http: Server;
   readonly #handler: StreamHandler;
   readonly #log: Log;
@@ -74,12 +82,17 @@ export class StreamingServer implements AsyncDisposable {
   readonly #sessions: SessionTable;
   #closed: Promise<void> | undefined;
 
-  constructor(http: Server, base: string, config: StreamingConfig, handler: StreamHandler, log: Log) {
+  constructor(http: Server, base: string, config: StreamingConfig, handler: StreamHandler, log: Log, live: LiveSessions) {
     this.base = base;
+    this.live = live;
     this.#http = http;
     this.#handler = handler;
     this.#log = log;
-    this.#tickets = new Tickets({ ttlMs: config.ticketTtlMs, max: config.maxTickets, expired: (ticket) => handler.drop(ticket) });
+    const expired = (ticket: Ticket): void => {
+      live.expired(ticket);
+      handler.drop(ticket);
+    };
+    this.#tickets = new Tickets({ ttlMs: config.ticketTtlMs, max: config.maxTickets, expired });
     this.#sessions = new SessionTable(config);
     http.on('request', (request, response) => this.#refuse(request, response));
     http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket as Socket, head));
@@ -103,7 +116,9 @@ export class StreamingServer implements AsyncDisposable {
     try {
       const full = this.#sessions.full(targetOf(ticket));
       if (full !== undefined) throw full;
-      return this.#url(ticket, this.#tickets.issue(ticket));
+      const token = this.#tickets.issue(ticket);
+      this.live.issued(ticket);
+      return this.#url(ticket, token);
     } catch (error) {
       this.#handler.drop(ticket);
       throw error;
@@ -152,58 +167,74 @@ export class StreamingServer implements AsyncDisposable {
   /** A request without an upgrade never becomes a session; the router says why. */
   #refuse(request: IncomingMessage, response: ServerResponse): void {
     const routed = this.#route(streamRequest(request));
-    refuseRequest(response, routed.ok ? notFound() : routed);
+    const refusal = routed.ok ? notFound() : routed;
+    this.live.refused(refusal.status);
+    refuseRequest(response, refusal);
   }
 
   #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     const routed = this.#route(streamRequest(request));
     if (!routed.ok) {
       this.#log.debug({ remote: socket.remoteAddress, status: routed.status, reason: routed.message }, 'upgrade refused');
-      return refuseUpgrade(socket, routed);
+      return this.#refuseUpgrade(socket, routed);
     }
     const waiting = this.#tickets.peek(routed.token, routed.kind);
     const full = waiting === undefined ? undefined : this.#sessions.full(targetOf(waiting));
-    if (full !== undefined) return refuseUpgrade(socket, tooManySessions(full.message));
+    if (full !== undefined) return this.#refuseUpgrade(socket, tooManySessions(full.message));
     const ticket = this.#tickets.take(routed.token, routed.kind);
-    if (ticket === undefined) return refuseUpgrade(socket, notFound());
+    if (ticket === undefined) return this.#refuseUpgrade(socket, notFound());
     this.#open(ticket, routed, socket, head);
   }
 
+  #refuseUpgrade(socket: Socket, refusal: Refusal): void {
+    this.live.refused(refusal.status);
+    refuseUpgrade(socket, refusal);
+  }
+
   #open(ticket: Ticket, routed: Routed, socket: Socket, head: Buffer): void {
-    const info: ConnectionInfo = { remoteAddress: socket.remoteAddress ?? '', from: routed.from };
+    const peer = peerOf(socket);
+    const info = { remoteAddress: peer.remoteAddress, from: routed.from };
     if (routed.kind === 'portforward') {
       if (ticket.method !== 'portforward') throw new Error('a ticket of another kind was taken');
-      const transport = routed.upgrade.open(socket, head, ticket.ports);
-      this.#sessions.add(targetOf(ticket), transport, this.#serveForward(ticket, transport, info));
+      const { session, transport } = this.live.beginForward(ticket, peer, routed.upgrade.open(socket, head, ticket.ports));
+      const served = this.#serveForward(ticket, transport, info).then((end) => session.end(end));
+      this.#sessions.add(targetOf(ticket), transport, served);
       return;
     }
     if (ticket.method === 'portforward') throw new Error('a ticket of another kind was taken');
-    const transport = routed.upgrade.open(socket, head, ticket);
-    this.#sessions.add(targetOf(ticket), transport, this.#serve(ticket, transport, info));
+    const { session, transport } = this.live.begin(ticket, peer, routed.from, routed.upgrade.open(socket, head, ticket));
+    const served = this.#serve(ticket, transport, { ...info, lagIs: (lag) => session.lagIs(lag) }).then((end) => session.end(end));
+    this.#sessions.add(targetOf(ticket), transport, served);
   }
 
-  async #serve(ticket: AttachTicket | ExecTicket, transport: Transport, info: ConnectionInfo): Promise<void> {
-    let status: SessionStatus = { status: 'Failure', reason: 'InternalError', message: 'Internal error occurred', code: 500 };
+  async #serve(ticket: AttachTicket | ExecTicket, transport: Transport, info: ConnectionInfo): Promise<SessionEnd> {
+    let end = FAULT;
     try {
-      status = await (ticket.method === 'attach'
+      end = await (ticket.method === 'attach'
         ? this.#handler.attach(ticket, transport, info)
         : this.#handler.exec(ticket, transport, info));
     } catch (error) {
-      this.#log.error({ container: ticket.containerId, kind: ticket.method, error }, 'session failed');
+      this.#log.error({ container: ticket.containerId, kind: ticket.method, err: error }, 'session failed');
     }
     // Idempotent, and only waits for the connection's end where the handler did as it promises; a fault of ours must not look like success.
-    await transport.finish(status);
+    await transport.finish(end.status);
+    return end;
   }
 
-  async #serveForward(ticket: PortForwardTicket, transport: PortForwardTransport, info: ConnectionInfo): Promise<void> {
+  async #serveForward(ticket: PortForwardTicket, transport: PortForwardTransport, info: ConnectionInfo): Promise<SessionEnd> {
+    let end = FAULT;
     try {
-      await this.#handler.portForward(ticket, transport, info);
+      end = await this.#handler.portForward(ticket, transport, info);
     } catch (error) {
-      this.#log.error({ pod: ticket.podId, kind: ticket.method, error }, 'session failed');
+      this.#log.error({ pod: ticket.podId, kind: ticket.method, err: error }, 'session failed');
     }
     await transport.finish();
+    return end;
   }
 }
+
+/** A handler that rejects has a fault of ours. */
+const FAULT: SessionEnd = { status: failure('InternalError', 'Internal error occurred'), cause: 'a fault of the daemon' };
 
 function streamRequest(request: IncomingMessage): StreamRequest {
   return { method: request.method ?? '', url: request.url ?? '', headers: request.headers };

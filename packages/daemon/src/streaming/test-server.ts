@@ -55,9 +55,12 @@ export async function startServer(
 ): Promise<TestServer> {
   const dropped: Ticket[] = [];
   const handler: StreamHandler = {
-    attach: (ticket, transport, info) => serve({ ticket, transport, info }),
-    exec: (ticket, transport, info) => serve({ ticket, transport, info }),
-    portForward: (ticket, transport) => serveForward(ticket, transport),
+    attach: async (ticket, transport, info) => ({ status: await serve({ ticket, transport, info }), cause: 'as the test says' }),
+    exec: async (ticket, transport, info) => ({ status: await serve({ ticket, transport, info }), cause: 'as the test says' }),
+    portForward: async (ticket, transport) => {
+      await serveForward(ticket, transport);
+      return { status: SUCCESS, cause: 'as the test says' };
+    },
     drop: (ticket) => dropped.push(ticket),
   };
   const server = await createStreamingServer({ ...CONFIG, ...config }, handler, silentLog, limits);

@@ -15,6 +15,8 @@ import type { AttachStreams } from '../cri/deps.ts';
 import { type Daemon, type Rooms, startDaemon } from '../daemon.ts';
 import { FakeImages } from './fake-images.ts';
 import { FakeRuntime } from './fake-runtime.ts';
+import { LiveSessions } from '../streaming/live-sessions.ts';
+import { silentLog } from '../util/log.ts';
 import type { Records } from '../util/records.ts';
 
 type Methods<S extends { readonly method: object }> = {
@@ -162,6 +164,8 @@ export class DaemonUnderTest implements AsyncDisposable {
       connectExec: this.runtime.connectExec,
       openStreaming: async () => ({
         baseUrl: 'http://127.0.0.1:0',
+        sessions: new LiveSessions({ log: silentLog }),
+        metrics: () => [],
         issue: async (target, streams) => {
           if (this.refuseAttach !== undefined) throw this.refuseAttach;
           this.issued.push({ target, streams });
