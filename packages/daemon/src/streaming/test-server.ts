@@ -8,6 +8,7 @@ import type { PortForwardTransport } from '../transport/port-forward.ts';
 import type { SessionStatus, Transport, TransportHandlers } from '../transport/transport.ts';
 import { silentLog } from '../util/log.ts';
 import type { AttachTicket, ConnectionInfo, ExecTicket, PortForwardTicket, StreamHandler, Ticket } from './handler.ts';
+import { LiveSessions } from './live-sessions.ts';
 import { createStreamingServer, type HttpLimits, type StreamingServer } from './server.ts';
 
 export type Session = { readonly ticket: AttachTicket | ExecTicket; readonly transport: Transport; readonly info: ConnectionInfo };
@@ -52,6 +53,7 @@ export async function startServer(
   config: Partial<StreamingConfig> = {},
   limits?: HttpLimits,
   serveForward: ServeForward = () => Promise.reject(new Error('not in this test')),
+  live: LiveSessions = new LiveSessions({ log: silentLog }),
 ): Promise<TestServer> {
   const dropped: Ticket[] = [];
   const handler: StreamHandler = {
@@ -63,7 +65,7 @@ export async function startServer(
     },
     drop: (ticket) => dropped.push(ticket),
   };
-  const server = await createStreamingServer({ ...CONFIG, ...config }, handler, silentLog, limits);
+  const server = await createStreamingServer({ ...CONFIG, ...config }, handler, silentLog, limits, live);
   return {
     server,
     dropped,

@@ -37,6 +37,8 @@ export class DaemonUnderTest implements AsyncDisposable {
   logsReopened = 0;
   hostReleased = 0;
   bootId = 'boot-1';
+  /** Further flags of daemons started from now on. */
+  flags: readonly string[] = [];
   /** Wraps the records of daemons started from now on. */
   wrapRecords: (records: Records) => Records = (records) => records;
   readonly #clients = new Set<Client>();
@@ -73,7 +75,7 @@ export class DaemonUnderTest implements AsyncDisposable {
 
   async boot(): Promise<void> {
     const config = await loadConfig(
-      parseFlags(['--root', join(this.dir, 'root'), '--state', join(this.dir, 'state'), '--socket', this.socket]),
+      parseFlags(['--root', join(this.dir, 'root'), '--state', join(this.dir, 'state'), '--socket', this.socket, ...this.flags]),
     );
     this.#daemon = await startDaemon(config, pino({ level: process.env['BERTH_TEST_LOG'] ?? 'silent' }), this.#rooms());
   }
