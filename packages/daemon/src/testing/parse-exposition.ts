@@ -55,8 +55,15 @@ export function valueOf(families: Map<string, ParsedFamily>, name: string, label
   return found.value;
 }
 
-/** Name and labels, in any order. */
-const keyOf = ({ name, labels }: ParsedSample): string => JSON.stringify([name, Object.entries(labels).sort()]);
+/** Labels in one order, without one of them if so wanted. */
+const labelsKey = (labels: Readonly<Record<string, string>>, without?: string): string =>
+  Object.entries(labels)
+    .filter(([label]) => label !== without)
+    .map((entry) => JSON.stringify(entry))
+    .toSorted((a, b) => a.localeCompare(b))
+    .join();
+
+const keyOf = ({ name, labels }: ParsedSample): string => `${name} ${labelsKey(labels)}`;
 
 function parseSample(line: string): ParsedSample | undefined {
   const [, name = '', inner, number = ''] = /^([^\s{]+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
@@ -74,7 +81,7 @@ function parseSample(line: string): ParsedSample | undefined {
 
 /** Buckets rise, the last is +Inf and is the count; a sum is there. */
 function checkHistogram(name: string, { samples }: ParsedFamily): void {
-  const bySeries = Map.groupBy(samples, ({ labels: { le: _, ...labels } }) => JSON.stringify(Object.entries(labels).sort()));
+  const bySeries = Map.groupBy(samples, ({ labels }) => labelsKey(labels, 'le'));
   for (const [series, of] of bySeries) {
     const buckets = of.filter((sample) => sample.name === `${name}_bucket`);
     const bounds = buckets.map(({ labels }) => Number(labels['le']?.replace('Inf', 'Infinity') ?? Number.NaN));
