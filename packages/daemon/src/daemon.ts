@@ -22,6 +22,8 @@ import { FileRecords, type Records } from './util/records.ts';
 export type StreamingRoom = AttachIssuer & {
   /** `http://127.0.0.1:10350` */
   readonly baseUrl: string;
+  /** Begins no session any more and lets those that run go on for `streaming.drain_ms`, until none is left, or until `atOnce`. */
+  drain(atOnce: AbortSignal): Promise<void>;
   /** Ends every session, bounded. */
   close(): Promise<void>;
 };
@@ -46,6 +48,8 @@ export type Daemon = {
   readonly socket: string;
   /** Where attach URLs begin. */
   readonly streamingUrl: string;
+  /** To be called before `close` where sessions shall have their grace: begins none any more; CRI is served meanwhile. */
+  drain(atOnce: AbortSignal): Promise<void>;
   /** Stops serving; containers go on. Idempotent. */
   close(): Promise<void>;
 };
@@ -101,6 +105,7 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
   return {
     socket: config.socket,
     streamingUrl: streaming.baseUrl,
+    drain: (atOnce) => streaming.drain(atOnce),
     close: () => {
       closed ??= open.disposeAsync();
       return closed;

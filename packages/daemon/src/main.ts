@@ -6,7 +6,7 @@ import { BerthError } from './util/errors.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
-/** Calls, sessions and the streaming server are each given seconds; beyond this something hangs, and containers need nobody to wait for it. */
+/** Once sessions have had their grace, calls, sessions and the streaming server are each given seconds; beyond this something hangs, and containers need nobody to wait for it. */
 const SHUTDOWN_MS = 20_000;
 
 async function main(args: readonly string[]): Promise<void> {
@@ -27,19 +27,50 @@ async function serve(flags: Flags): Promise<void> {
   ]);
   const log = createLog(config.logLevel);
   watchFailures(log);
-  const asked = Promise.withResolvers<string>();
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => asked.resolve(signal));
+  const stop = stopSignals();
 
   const daemon = await startDaemon(config, log, hostRooms);
   process.stdout.write(`berthd ready socket=${daemon.socket} streaming=${daemon.streamingUrl}\n`);
 
-  log.info({ signal: await asked.promise }, 'stopping; containers go on');
+  log.info({ signal: await stop.asked, drainMs: config.streaming.drainMs }, 'stopping; containers go on');
+  await daemon.drain(stop.atOnce);
+  stop.drained();
   setTimeout(() => {
     log.error({}, 'stopping takes too long');
     process.exit(EXIT_FAILED);
   }, SHUTDOWN_MS).unref();
   await daemon.close();
   process.exit(0);
+}
+
+type StopSignals = {
+  /** The first signal: stop with all grace. */
+  readonly asked: Promise<string>;
+  /** The second one: sessions have had their grace. */
+  readonly atOnce: AbortSignal;
+  /** From now on another one ends the process where it stands. */
+  drained(): void;
+};
+
+function stopSignals(): StopSignals {
+  const asked = Promise.withResolvers<string>();
+  const again = new AbortController();
+  let count = 0;
+  let closing = false;
+  const received = (signal: string): void => {
+    count += 1;
+    if (count === 1) return asked.resolve(signal);
+    if (closing) process.exit(EXIT_FAILED);
+    again.abort();
+  };
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, received);
+  return {
+    asked: asked.promise,
+    atOnce: again.signal,
+    drained: () => {
+      closing = true;
+    },
+  };
 }
 
 /** A stray rejection is a bug, but no reason to end everybody's sessions; an exception that nobody caught leaves nothing to rely on. */

@@ -11,6 +11,9 @@ import { connectShim } from './stdio/shim-client.ts';
 import { AttachService } from './streaming/attach-service.ts';
 import { createStreamingServer } from './streaming/server.ts';
 
+/** What sessions get for their last bytes where the daemon was told a second time to stop: enough for whoever reads. */
+const AT_ONCE_MS = 500;
+
 export const hostRooms: Rooms = {
   prepareHost,
   releaseHost: async (config) => void (await releaseHost(config)),
@@ -38,6 +41,7 @@ async function openStreaming(config: Config, find: (id: string) => AttachTarget 
     },
     log,
   );
+  let lastBytesMs: number | undefined;
   return {
     baseUrl: server.base,
     issue: async (target, streams) => server.issue(await service.prepare(target, streams)),
@@ -45,9 +49,13 @@ async function openStreaming(config: Config, find: (id: string) => AttachTarget 
       const shim = container.shim();
       if (shim !== undefined) await service.logReopened(shim);
     },
+    drain: async (atOnce) => {
+      await server.drain(config.streaming.drainMs, atOnce);
+      if (atOnce.aborted) lastBytesMs = AT_ONCE_MS;
+    },
     close: async () => {
       service.close();
-      await server.close();
+      await server.close(lastBytesMs);
     },
   };
 }

@@ -26,6 +26,7 @@ export type AttachOptions = {
 export type AttachEnd = { readonly status: SessionStatus; readonly cause: string };
 
 const SUCCESS: SessionStatus = { status: 'Success' };
+const STOPPING = 'the daemon is stopping: the container goes on, attach again when the daemon is back';
 
 /** Serves a session until its end; resolves when the transport is closed. Never rejects. */
 export async function serveAttach(
@@ -60,7 +61,7 @@ class AttachSession {
 
   async run(claim: Claim): Promise<AttachEnd> {
     const { stdin, stdout, stderr, from, signal } = this.#options;
-    const abort = (): void => this.#end(failure('SessionEnded', 'the session was ended by the daemon'), 'ended by the daemon');
+    const abort = (): void => this.#end(failure('SessionEnded', STOPPING), 'ended by the daemon');
     signal?.addEventListener('abort', abort, { once: true });
     const endTypist = stdin ? this.#stdio.addTypist() : undefined;
     this.#cursor = this.#stdio.output.open(

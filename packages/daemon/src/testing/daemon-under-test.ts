@@ -158,6 +158,7 @@ export class DaemonUnderTest implements AsyncDisposable {
       connectShim: this.runtime.connectShim,
       openStreaming: async () => ({
         baseUrl: 'http://127.0.0.1:0',
+        drain: async () => {},
         issue: async (target, streams) => {
           if (this.refuseAttach !== undefined) throw this.refuseAttach;
           this.issued.push({ target, streams });
