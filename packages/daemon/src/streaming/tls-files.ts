@@ -28,7 +28,7 @@ export type TlsMaterial = {
  * Reads and checks the files.
  * @throws BerthError `STREAMING_TLS_FILE` or `STREAMING_TLS_KEY_EXPOSED`, naming the setting and the file
  */
-export async function readTlsFiles(files: TlsFiles): Promise<TlsMaterial> {
+export async function readTlsFiles(files: TlsFiles, now: number = Date.now()): Promise<TlsMaterial> {
   const [cert, key, ca] = await Promise.all([
     read('tls_cert', files.cert),
     readKey(files.key),
@@ -40,7 +40,7 @@ export async function readTlsFiles(files: TlsFiles): Promise<TlsMaterial> {
   // OpenSSL takes a file without any certificate for one with none to trust.
   if (ca !== undefined) attempt('tls_client_ca', files.clientCa ?? '', () => new X509Certificate(ca));
   const { subject, validToDate } = new X509Certificate(cert);
-  const expired = validToDate.getTime() < Date.now();
+  const expired = validToDate.getTime() < now;
   return {
     cert,
     key: key.content,

@@ -1,0 +1,377 @@
+// Sessions over TLS: bytes, ends and halves as without, client certificates, files that change, files that cannot be used.
+
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { chmodSync, chownSync, copyFileSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect as connectTls, type ConnectionOptions, type SecureVersion, type TLSSocket } from 'node:tls';
+import { test } from 'node:test';
+import { WebSocket } from 'ws';
+import type { TlsFiles } from '../config/config.ts';
+import { Certificates } from '../testing/certificates.ts';
+import { clientFrame } from '../transport/websocket/test-frames.ts';
+import type { BerthError } from '../util/errors.ts';
+import type { Log } from '../util/log.ts';
+import { handlers, Pump, type Serve, startServer, SUCCESS, type TestServer, ticketOf } from './test-server.ts';
+import { fingerprint, TlsReload } from './tls-reload.ts';
+import { readTlsFiles } from './tls-files.ts';
+
+const MIB = 1024 * 1024;
+const VERSIONS: readonly SecureVersion[] = ['TLSv1.2', 'TLSv1.3'];
+
+const hold: Serve = ({ transport }) => new Promise((resolve) => transport.start(handlers({ closed: () => resolve(SUCCESS) })));
+
+const portOf = (fixture: TestServer): number => Number(new URL(fixture.server.base).port);
+
+/** A TLS connection that has sent an upgrade request for a new ticket. */
+async function upgraded(
+  fixture: TestServer,
+  certs: Certificates,
+  more: ConnectionOptions & { allowHalfOpen?: boolean } = {},
+): Promise<TLSSocket> {
+  const socket = connectTls({ port: portOf(fixture), host: '127.0.0.1', ca: certs.caPem, ...more });
+  socket.on('error', () => undefined);
+  await once(socket, 'secureConnect');
+  const path = new URL(fixture.server.issue(ticketOf())).pathname;
+  socket.write(
+    `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n` +
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n',
+  );
+  return socket;
+}
+
+async function collect(socket: TLSSocket): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
+}
+
+/** Adds up the payloads of binary frames from a server until a close frame; gives the code of that. */
+function parseFrames(bytes: Buffer): { stdout: Buffer; status: string; closeCode: number } {
+  const stdout: Buffer[] = [];
+  let status = '';
+  for (let at = bytes.indexOf('\r\n\r\n') + 4; at < bytes.length; ) {
+    const opcode = (bytes[at] ?? 0) & 0xf;
+    const short = bytes[at + 1] ?? 0;
+    const head = short === 127 ? 10 : short === 126 ? 4 : 2;
+    const length = short === 127 ? Number(bytes.readBigUInt64BE(at + 2)) : short === 126 ? bytes.readUInt16BE(at + 2) : short;
+    const payload = bytes.subarray(at + head, at + head + length);
+    if (opcode === 8) return { stdout: Buffer.concat(stdout), status, closeCode: payload.readUInt16BE(0) };
+    if (opcode === 2 && payload[0] === 1) stdout.push(payload.subarray(1));
+    if (opcode === 2 && payload[0] === 3) status = payload.subarray(1).toString();
+    at += head + length;
+  }
+  throw new Error('no close frame came');
+}
+
+test('URLs are https and wss clients that know the authority get in; others refuse the server', async () => {
+  using certs = new Certificates();
+  await using fixture = await startServer(hold, { tls: certs.issue('server') });
+  assert.match(fixture.server.issue(ticketOf()), /^https:\/\/127\.0\.0\.1:\d+\/attach\/[\w-]{32}$/);
+  const open = async (options: object): Promise<string> => {
+    const client = new WebSocket(fixture.server.issue(ticketOf()).replace('https', 'wss'), 'v5.channel.k8s.io', options);
+    return await new Promise((resolve) => {
+      client.once('open', () => {
+        client.terminate();
+        resolve('open');
+      });
+      client.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+    });
+  };
+  assert.equal(await open({ ca: certs.caPem }), 'open');
+  assert.match(await open({}), /UNABLE_TO_VERIFY|SELF_SIGNED|UNABLE_TO_GET_ISSUER/);
+});
+
+test('TLS 1.1 is refused', async () => {
+  using certs = new Certificates();
+  await using fixture = await startServer(hold, { tls: certs.issue('server') });
+  const old = connectTls({
+    port: portOf(fixture),
+    host: '127.0.0.1',
+    ca: certs.caPem,
+    minVersion: 'TLSv1',
+    maxVersion: 'TLSv1.1',
+    ciphers: 'DEFAULT@SECLEVEL=0',
+  });
+  const [error] = (await once(old, 'error')) as [NodeJS.ErrnoException];
+  assert.match(error.code ?? '', /PROTOCOL_VERSION|NO_PROTOCOLS|ECONNRESET/);
+});
+
+for (const version of VERSIONS) {
+  const only = { minVersion: version, maxVersion: version };
+
+  test(`${version}: a slow reader gets every byte, the status and the close, also what the session left behind at its end`, async () => {
+    using certs = new Certificates();
+    const data = randomBytes(8 * MIB);
+    const chunks = Array.from({ length: 128 }, (_, i) => data.subarray(i * 65_536, (i + 1) * 65_536));
+    await using fixture = await startServer(
+      async ({ transport }) => {
+        const pump = new Pump();
+        transport.start(handlers({ drain: pump.drain }));
+        await pump.write(transport, 'stdout', chunks);
+        return SUCCESS;
+      },
+      { tls: certs.issue('server') },
+    );
+    const client = await upgraded(fixture, certs, only);
+    const received: Buffer[] = [];
+    const began = performance.now();
+    // About 4 MiB/s: much slower than the server, whose last MiBs lie in buffers when the session ends.
+    client.on('data', (chunk: Buffer) => {
+      received.push(chunk);
+      client.pause();
+      setTimeout(() => client.resume(), chunk.length / 4_000);
+    });
+    await once(client, 'end');
+    const { stdout, status, closeCode } = parseFrames(Buffer.concat(received));
+    assert.ok(performance.now() - began > 1_500, 'it was a slow reader');
+    assert.equal(stdout.length, data.length);
+    assert.equal(createHash('sha256').update(stdout).digest('hex'), createHash('sha256').update(data).digest('hex'));
+    assert.match(status, /"status":"Success"/);
+    assert.equal(closeCode, 1000);
+    client.end();
+    while (fixture.server.sessions > 0) await sleep(5);
+  });
+
+  test(`${version}: input comes exactly, what came with the request and behind a client's half-close included`, async () => {
+    using certs = new Certificates();
+    const input = randomBytes(4 * MIB);
+    const hash = createHash('sha256');
+    let bytes = 0;
+    const events: string[] = [];
+    await using fixture = await startServer(
+      ({ transport }) =>
+        new Promise((resolve) => {
+          let paused = false;
+          transport.start(
+            handlers({
+              stdin: (chunk) => {
+                bytes += chunk.length;
+                hash.update(chunk);
+                if (paused) return;
+                paused = true;
+                transport.pauseInput();
+                setTimeout(() => {
+                  paused = false;
+                  transport.resumeInput();
+                }, 1);
+              },
+              closed: (reason) => {
+                events.push(reason);
+                resolve(SUCCESS);
+              },
+            }),
+          );
+        }),
+      { tls: certs.issue('server') },
+    );
+    const client = await upgraded(fixture, certs, { ...only, allowHalfOpen: true });
+    for (let at = 0; at < input.length; at += 32_768) {
+      client.write(clientFrame({ opcode: 2, payload: Buffer.concat([Buffer.of(0), input.subarray(at, at + 32_768)]) }));
+    }
+    client.end();
+    client.resume();
+    await once(client, 'end');
+    while (events.length === 0) await sleep(5);
+    assert.deepEqual(events, ['client went away']);
+    assert.equal(bytes, input.length);
+    assert.equal(hash.digest('hex'), createHash('sha256').update(input).digest('hex'));
+    while (fixture.server.sessions > 0) await sleep(5);
+  });
+}
+
+test('a client that takes nothing after the end is not reset: its socket lingers, half closed, and the tail is there when it reads', async () => {
+  using certs = new Certificates();
+  const data = randomBytes(MIB);
+  await using fixture = await startServer(
+    async ({ transport }) => {
+      const pump = new Pump();
+      transport.start(handlers({ drain: pump.drain }));
+      await pump.write(transport, 'stdout', [data]);
+      return SUCCESS;
+    },
+    { tls: certs.issue('server') },
+  );
+  const client = await upgraded(fixture, certs);
+  await sleep(500);
+  // Unread input at the server when it ends would become a reset.
+  client.write(clientFrame({ opcode: 2, payload: Buffer.alloc(100_000) }));
+  await sleep(500);
+  const { stdout, closeCode } = parseFrames(await collect(client));
+  assert.equal(Buffer.compare(stdout, data), 0);
+  assert.equal(closeCode, 1000);
+});
+
+test('with a client authority only its clients get in', async () => {
+  using certs = new Certificates();
+  const clients = certs.authority('clients');
+  const server: TlsFiles = { ...certs.issue('server'), clientCa: clients.cert };
+  await using fixture = await startServer(hold, { tls: server });
+  const { readFileSync } = await import('node:fs');
+  const withPair = (pair: { cert: string; key: string }): ConnectionOptions => ({
+    cert: readFileSync(pair.cert),
+    key: readFileSync(pair.key),
+  });
+  const attempt = async (more: ConnectionOptions): Promise<string> => {
+    const socket = connectTls({ port: portOf(fixture), host: '127.0.0.1', ca: certs.caPem, ...more });
+    const outcome = new Promise<string>((resolve) => {
+      socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+      socket.once('close', () => resolve('closed without an answer'));
+      socket.once('data', (chunk: Buffer) => resolve(chunk.toString('latin1').split('\r\n')[0] ?? ''));
+    });
+    socket.once('secureConnect', () => socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n'));
+    try {
+      return await outcome;
+    } finally {
+      socket.destroy();
+    }
+  };
+  for (const version of VERSIONS) {
+    const only = { minVersion: version, maxVersion: version };
+    assert.equal(await attempt({ ...only, ...withPair(certs.issue('good', clients)) }), 'HTTP/1.1 404 Not Found', version);
+    assert.match(await attempt(only), /CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|ECONNRESET|closed without/, `${version}: none`);
+    assert.match(
+      await attempt({ ...only, ...withPair(certs.issue('bad')) }),
+      /UNKNOWN_CA|HANDSHAKE|ECONNRESET|closed without/,
+      `${version}: of another authority`,
+    );
+  }
+});
+
+/** Keeps what is logged. */
+function listen(): Log & { readonly lines: string[] } {
+  const lines: string[] = [];
+  const say = (fields: object, message: string): void => void lines.push(`${message} ${JSON.stringify(fields)}`);
+  const log = { lines, debug: say, info: say, warn: say, error: say, child: () => log };
+  return log;
+}
+
+test('files that are replaced are used for new connections, sessions go on; broken ones leave the old, said once', async () => {
+  using certs = new Certificates();
+  // As Kubernetes mounts secrets: names are links through a link that is swapped.
+  const volume = join(certs.dir, 'volume');
+  mkdirSync(volume);
+  let version = 0;
+  const publish = (pair: { cert: string; key: string }, brokenKey = false): void => {
+    const folder = join(volume, `..v${++version}`);
+    mkdirSync(folder);
+    copyFileSync(pair.cert, join(folder, 'tls.crt'));
+    copyFileSync(pair.key, join(folder, 'tls.key'));
+    if (brokenKey) writeFileSync(join(folder, 'tls.key'), 'nonsense');
+    chmodSync(join(folder, 'tls.key'), 0o600);
+    symlinkSync(`..v${version}`, join(volume, '..data_tmp'));
+    renameSync(join(volume, '..data_tmp'), join(volume, '..data'));
+  };
+  publish(certs.issue('one'));
+  for (const name of ['tls.crt', 'tls.key']) symlinkSync(join('..data', name), join(volume, name));
+  const files: TlsFiles = { cert: join(volume, 'tls.crt'), key: join(volume, 'tls.key') };
+
+  const { makeHttpServer } = await import('./http-server.ts');
+  const { CONFIG } = await import('./test-server.ts');
+  const { Server } = await import('node:https');
+  const seen = await fingerprint(files);
+  const server = makeHttpServer(CONFIG, await readTlsFiles(files));
+  assert.ok(server instanceof Server);
+  server.on('upgrade', (_request, socket) => socket.pipe(socket));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const log = listen();
+  const reload = new TlsReload(server, files, seen, log, 20);
+  const address = server.address();
+  const port = typeof address === 'object' ? address?.port : undefined;
+  const dial = async (): Promise<TLSSocket> => {
+    const socket = connectTls({ port: port ?? 0, host: '127.0.0.1', ca: certs.caPem });
+    await once(socket, 'secureConnect');
+    return socket;
+  };
+  const shown = async (): Promise<unknown> => {
+    const socket = await dial();
+    const { subject } = socket.getPeerCertificate();
+    socket.destroy();
+    return subject.CN;
+  };
+  const session = await dial();
+  session.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n');
+  const echo = async (text: string): Promise<void> => {
+    session.write(text);
+    let got = '';
+    while (!got.endsWith(text)) got += String(((await once(session, 'data')) as [Buffer])[0]);
+  };
+  try {
+    await echo('before');
+    assert.equal(await shown(), 'one');
+    publish(certs.issue('two'));
+    while ((await shown()) !== 'two') await sleep(10);
+    await echo('after');
+
+    publish(certs.issue('three'), true);
+    await sleep(200);
+    assert.equal(await shown(), 'two');
+    const complaints = log.lines.filter((line) => line.includes('cannot be used'));
+    assert.equal(complaints.length, 1, complaints.join('\n'));
+    assert.match(complaints[0] ?? '', /streaming\.tls_key: .*tls\.key/);
+    assert.ok(!log.lines.join('\n').includes('nonsense'));
+
+    publish(certs.issue('four'));
+    while ((await shown()) !== 'four') await sleep(10);
+    await echo('at the end');
+  } finally {
+    reload.stop();
+    session.destroy();
+    server.close();
+    server.closeAllConnections();
+  }
+});
+
+test('files that cannot be used are refused at the start, by the name of the setting', async () => {
+  using certs = new Certificates();
+  const good = certs.issue('server');
+  const other = certs.issue('other');
+  const file = (name: string, content: string, mode = 0o600): string => {
+    const path = join(certs.dir, name);
+    writeFileSync(path, content, { mode });
+    chmodSync(path, mode);
+    return path;
+  };
+  const world = join(certs.dir, 'world.key');
+  copyFileSync(good.key, world);
+  chmodSync(world, 0o644);
+  const foreign = join(certs.dir, 'foreign.key');
+  copyFileSync(good.key, foreign);
+  chownSync(foreign, 12_345, 0);
+  const cases: readonly [string, TlsFiles, string, RegExp][] = [
+    [
+      'no certificate',
+      { ...good, cert: join(certs.dir, 'none.pem') },
+      'STREAMING_TLS_FILE',
+      /^streaming\.tls_cert: .*none\.pem.*ENOENT/,
+    ],
+    ['no key', { ...good, key: join(certs.dir, 'none.key') }, 'STREAMING_TLS_FILE', /^streaming\.tls_key: .*ENOENT/],
+    ['garbage certificate', { ...good, cert: file('bad.pem', 'x') }, 'STREAMING_TLS_FILE', /^streaming\.tls_cert: .*bad\.pem/],
+    ['garbage key', { ...good, key: file('bad.key', 'x') }, 'STREAMING_TLS_FILE', /^streaming\.tls_key: .*bad\.key/],
+    ['empty authority', { ...good, clientCa: file('bad.ca', '') }, 'STREAMING_TLS_FILE', /^streaming\.tls_client_ca: .*bad\.ca/],
+    ['key of another', { ...good, key: other.key }, 'STREAMING_TLS_FILE', /^streaming\.tls_key: .*(mismatch|match)/i],
+    ['a folder', { ...good, cert: certs.dir }, 'STREAMING_TLS_FILE', /^streaming\.tls_cert: /],
+    [
+      'readable by all',
+      { ...good, key: world },
+      'STREAMING_TLS_KEY_EXPOSED',
+      /^streaming\.tls_key: .*world\.key has mode 0644.*chmod 600/,
+    ],
+    ["somebody else's", { ...good, key: foreign }, 'STREAMING_TLS_KEY_EXPOSED', /belongs to user 12345/],
+  ];
+  for (const [name, tls, code, message] of cases) {
+    await assert.rejects(startServer(hold, { tls }), (error: BerthError) => {
+      assert.equal(error.code, code, name);
+      assert.match(error.message, message, name);
+      return true;
+    });
+  }
+  chmodSync(good.key, 0o640);
+  assert.deepEqual((await readTlsFiles(good)).warnings, [`${good.key} can be read by its group`]);
+  chmodSync(good.key, 0o600);
+  const later = Date.now() + 3 * 24 * 3_600_000;
+  assert.match((await readTlsFiles(good, later)).warnings[0] ?? '', /has expired/);
+});
