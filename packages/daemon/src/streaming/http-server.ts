@@ -24,8 +24,6 @@ export function makeHttpServer(
     connectionsCheckingInterval: times.checkMs,
     maxHeaderSize: config.maxHeaderBytes,
     noDelay: true,
-    // Sessions end their halves one by one; HTTPS would answer a client's FIN with its own.
-    allowHalfOpen: true,
   };
   if (material === undefined) return createHttp(options);
   return createHttps({

@@ -3,7 +3,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Server as HttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { StreamingConfig } from '../config/config.ts';
 import type { PortForwardTransport } from '../transport/port-forward.ts';
 import type { SessionStatus, Transport } from '../transport/transport.ts';
@@ -156,8 +155,9 @@ export class StreamingServer implements AsyncDisposable {
     await this.#idleWithin(lastBytesMs);
     this.#sessions.destroyAll();
     await this.#idleWithin(DESTROYED_MS);
-    // Connections that lost their session (refused, lingering after a fault) end by their own timers; they need not be waited for.
-    await Promise.race([stopped, sleep(DESTROYED_MS, undefined, { ref: false })]);
+    this.#connections.destroyWaiting();
+    // Connections that lost their session (lingering after a fault) end by their own timers; they need not be waited for.
+    await settledWithin(stopped, DESTROYED_MS);
   }
 
   async #idleWithin(ms: number, signal?: AbortSignal): Promise<void> {
@@ -191,6 +191,9 @@ export class StreamingServer implements AsyncDisposable {
 
   #open(ticket: Ticket, routed: Routed, socket: Socket, head: Buffer): void {
     this.#connections.served(socket);
+    // Sessions end their halves one by one, but HTTPS answers a client's FIN with its own (and for all connections this must stay so: one
+    // that is ended within its handshake would stay open).
+    socket.allowHalfOpen = true;
     const info: ConnectionInfo = { remoteAddress: socket.remoteAddress ?? '', from: routed.from };
     if (routed.kind === 'portforward') {
       if (ticket.method !== 'portforward') throw new Error('a ticket of another kind was taken');

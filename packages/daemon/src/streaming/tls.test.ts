@@ -3,7 +3,17 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, chownSync, copyFileSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls, type ConnectionOptions, type SecureVersion, type TLSSocket } from 'node:tls';
@@ -209,7 +219,6 @@ test('with a client authority only its clients get in', async () => {
   const clients = certs.authority('clients');
   const server: TlsFiles = { ...certs.issue('server'), clientCa: clients.cert };
   await using fixture = await startServer(hold, { tls: server });
-  const { readFileSync } = await import('node:fs');
   const withPair = (pair: { cert: string; key: string }): ConnectionOptions => ({
     cert: readFileSync(pair.cert),
     key: readFileSync(pair.key),
@@ -374,4 +383,22 @@ test('files that cannot be used are refused at the start, by the name of the set
   chmodSync(good.key, 0o600);
   const later = Date.now() + 3 * 24 * 3_600_000;
   assert.match((await readTlsFiles(good, later)).warnings[0] ?? '', /has expired/);
+});
+
+test('a client that gives up within its handshake leaves no connection behind', async () => {
+  using certs = new Certificates();
+  await using fixture = await startServer(hold, { tls: certs.issue('server') });
+  for (let i = 0; i < 20; i += 1) {
+    const client = connectTls({ port: portOf(fixture), host: '127.0.0.1' });
+    const [error] = (await once(client, 'error')) as [NodeJS.ErrnoException];
+    assert.match(error.code ?? '', /UNABLE_TO_VERIFY/);
+  }
+  const descriptors = (): number => readdirSync('/proc/self/fd').length;
+  const before = descriptors();
+  for (let i = 0; i < 100; i += 1) {
+    const client = connectTls({ port: portOf(fixture), host: '127.0.0.1' });
+    await once(client, 'error');
+  }
+  await sleep(200);
+  assert.ok(descriptors() <= before + 2, `${before} descriptors before, ${descriptors()} after`);
 });

@@ -41,6 +41,11 @@ export class WaitingConnections {
     this.#leave(keyOf(socket));
   }
 
+  /** Closes every connection that is no session. */
+  destroyWaiting(): void {
+    for (const socket of this.#waiting.values()) socket.destroy();
+  }
+
   #add(socket: Socket): void {
     const { remoteAddress: address } = socket;
     // Gone again before anybody looked.
