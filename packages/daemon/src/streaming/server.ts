@@ -89,8 +89,8 @@ export class StreamingServer implements AsyncDisposable {
     this.#log = log;
     this.#tickets = new Tickets({ ttlMs: config.ticketTtlMs, max: config.maxTickets, expired: (ticket) => handler.drop(ticket) });
     this.#sessions = new SessionTable(config);
-    http.on('request', (request, response) => this.#refuse(request, response));
-    http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket as Socket, head));
+    http.on('request', (request: IncomingMessage, response: ServerResponse) => this.#refuse(request, response));
+    http.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => this.#upgrade(request, socket, head));
   }
 
   /** Sessions that run now. */

@@ -14,6 +14,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls, type ConnectionOptions, type SecureVersion, type TLSSocket } from 'node:tls';
@@ -283,7 +284,9 @@ test('files that are replaced are used for new connections, sessions go on; brok
   const seen = await fingerprint(files);
   const server = makeHttpServer(CONFIG, await readTlsFiles(files));
   assert.ok(server instanceof Server);
-  server.on('upgrade', (_request, socket) => socket.pipe(socket));
+  server.on('upgrade', (_request, socket: Socket) => {
+    socket.pipe(socket);
+  });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const log = listen();
