@@ -3,19 +3,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import {
-  chmodSync,
-  chownSync,
-  copyFileSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import type { Socket } from 'node:net';
-import { join } from 'node:path';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls, type ConnectionOptions, type SecureVersion, type TLSSocket } from 'node:tls';
 import { test } from 'node:test';
@@ -23,11 +11,7 @@ import { WebSocket } from 'ws';
 import type { TlsFiles } from '../config/config.ts';
 import { Certificates } from '../testing/certificates.ts';
 import { clientFrame } from '../transport/websocket/test-frames.ts';
-import type { BerthError } from '../util/errors.ts';
-import type { Log } from '../util/log.ts';
 import { handlers, Pump, type Serve, startServer, SUCCESS, type TestServer, ticketOf } from './test-server.ts';
-import { fingerprint, TlsReload } from './tls-reload.ts';
-import { readTlsFiles } from './tls-files.ts';
 
 const MIB = 1024 * 1024;
 const VERSIONS: readonly SecureVersion[] = ['TLSv1.2', 'TLSv1.3'];
@@ -248,144 +232,6 @@ test('with a client authority only its clients get in', async () => {
       `${version}: of another authority`,
     );
   }
-});
-
-/** Keeps what is logged. */
-function listen(): Log & { readonly lines: string[] } {
-  const lines: string[] = [];
-  const say = (fields: object, message: string): void => void lines.push(`${message} ${JSON.stringify(fields)}`);
-  const log = { lines, debug: say, info: say, warn: say, error: say, child: () => log };
-  return log;
-}
-
-test('files that are replaced are used for new connections, sessions go on; broken ones leave the old, said once', async () => {
-  using certs = new Certificates();
-  // As Kubernetes mounts secrets: names are links through a link that is swapped.
-  const volume = join(certs.dir, 'volume');
-  mkdirSync(volume);
-  let version = 0;
-  const publish = (pair: { cert: string; key: string }, brokenKey = false): void => {
-    const folder = join(volume, `..v${++version}`);
-    mkdirSync(folder);
-    copyFileSync(pair.cert, join(folder, 'tls.crt'));
-    copyFileSync(pair.key, join(folder, 'tls.key'));
-    if (brokenKey) writeFileSync(join(folder, 'tls.key'), 'nonsense');
-    chmodSync(join(folder, 'tls.key'), 0o600);
-    symlinkSync(`..v${version}`, join(volume, '..data_tmp'));
-    renameSync(join(volume, '..data_tmp'), join(volume, '..data'));
-  };
-  publish(certs.issue('one'));
-  for (const name of ['tls.crt', 'tls.key']) symlinkSync(join('..data', name), join(volume, name));
-  const files: TlsFiles = { cert: join(volume, 'tls.crt'), key: join(volume, 'tls.key') };
-
-  const { makeHttpServer } = await import('./http-server.ts');
-  const { CONFIG } = await import('./test-server.ts');
-  const { Server } = await import('node:https');
-  const seen = await fingerprint(files);
-  const server = makeHttpServer(CONFIG, await readTlsFiles(files));
-  assert.ok(server instanceof Server);
-  server.on('upgrade', (_request, socket: Socket) => {
-    socket.pipe(socket);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const log = listen();
-  const reload = new TlsReload(server, files, seen, log, 20);
-  const address = server.address();
-  const port = typeof address === 'object' ? address?.port : undefined;
-  const dial = async (): Promise<TLSSocket> => {
-    const socket = connectTls({ port: port ?? 0, host: '127.0.0.1', ca: certs.caPem });
-    await once(socket, 'secureConnect');
-    return socket;
-  };
-  const shown = async (): Promise<unknown> => {
-    const socket = await dial();
-    const { subject } = socket.getPeerCertificate();
-    socket.destroy();
-    return subject.CN;
-  };
-  const session = await dial();
-  session.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n');
-  const echo = async (text: string): Promise<void> => {
-    session.write(text);
-    let got = '';
-    while (!got.endsWith(text)) got += String(((await once(session, 'data')) as [Buffer])[0]);
-  };
-  try {
-    await echo('before');
-    assert.equal(await shown(), 'one');
-    publish(certs.issue('two'));
-    while ((await shown()) !== 'two') await sleep(10);
-    await echo('after');
-
-    publish(certs.issue('three'), true);
-    await sleep(200);
-    assert.equal(await shown(), 'two');
-    const complaints = log.lines.filter((line) => line.includes('cannot be used'));
-    assert.equal(complaints.length, 1, complaints.join('\n'));
-    assert.match(complaints[0] ?? '', /streaming\.tls_key: .*tls\.key/);
-    assert.ok(!log.lines.join('\n').includes('nonsense'));
-
-    publish(certs.issue('four'));
-    while ((await shown()) !== 'four') await sleep(10);
-    await echo('at the end');
-  } finally {
-    reload.stop();
-    session.destroy();
-    server.close();
-    server.closeAllConnections();
-  }
-});
-
-test('files that cannot be used are refused at the start, by the name of the setting', async () => {
-  using certs = new Certificates();
-  const good = certs.issue('server');
-  const other = certs.issue('other');
-  const file = (name: string, content: string, mode = 0o600): string => {
-    const path = join(certs.dir, name);
-    writeFileSync(path, content, { mode });
-    chmodSync(path, mode);
-    return path;
-  };
-  const world = join(certs.dir, 'world.key');
-  copyFileSync(good.key, world);
-  chmodSync(world, 0o644);
-  const foreign = join(certs.dir, 'foreign.key');
-  copyFileSync(good.key, foreign);
-  chownSync(foreign, 12_345, 0);
-  const cases: readonly [string, TlsFiles, string, RegExp][] = [
-    [
-      'no certificate',
-      { ...good, cert: join(certs.dir, 'none.pem') },
-      'STREAMING_TLS_FILE',
-      /^streaming\.tls_cert: .*none\.pem.*ENOENT/,
-    ],
-    ['no key', { ...good, key: join(certs.dir, 'none.key') }, 'STREAMING_TLS_FILE', /^streaming\.tls_key: .*ENOENT/],
-    ['garbage certificate', { ...good, cert: file('bad.pem', 'x') }, 'STREAMING_TLS_FILE', /^streaming\.tls_cert: .*bad\.pem/],
-    ['garbage key', { ...good, key: file('bad.key', 'x') }, 'STREAMING_TLS_FILE', /^streaming\.tls_key: .*bad\.key/],
-    ['empty authority', { ...good, clientCa: file('bad.ca', '') }, 'STREAMING_TLS_FILE', /^streaming\.tls_client_ca: .*bad\.ca/],
-    ['key of another', { ...good, key: other.key }, 'STREAMING_TLS_FILE', /^streaming\.tls_key: .*(mismatch|match)/i],
-    ['a folder', { ...good, cert: certs.dir }, 'STREAMING_TLS_FILE', /^streaming\.tls_cert: /],
-    [
-      'readable by all',
-      { ...good, key: world },
-      'STREAMING_TLS_KEY_EXPOSED',
-      /^streaming\.tls_key: .*world\.key has mode 0644.*chmod 600/,
-    ],
-    ["somebody else's", { ...good, key: foreign }, 'STREAMING_TLS_KEY_EXPOSED', /belongs to user 12345/],
-  ];
-  for (const [name, tls, code, message] of cases) {
-    await assert.rejects(startServer(hold, { tls }), (error: BerthError) => {
-      assert.equal(error.code, code, name);
-      assert.match(error.message, message, name);
-      return true;
-    });
-  }
-  chmodSync(good.key, 0o640);
-  assert.deepEqual((await readTlsFiles(good)).warnings, [`${good.key} can be read by its group`]);
-  chmodSync(good.key, 0o600);
-  const later = Date.now() + 3 * 24 * 3_600_000;
-  assert.match((await readTlsFiles(good, later)).warnings[0] ?? '', /has expired/);
 });
 
 test('a client that gives up within its handshake leaves no connection behind', async () => {
