@@ -7,13 +7,14 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'node:test';
 import { attach, RpcError } from '@berth/client';
 import { readFileSync } from 'node:fs';
+import { ContainerState } from '@berth/cri-api';
 import { Certificates } from '../../packages/daemon/src/testing/certificates.ts';
 import { AttachClient } from '../src/attach.ts';
 import { collect, type Ran } from '../src/crictl.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { RawConnection, upgradeHeaders } from '../src/http.ts';
 import { runContainer, runPod } from '../src/pods.ts';
-import { eventually } from '../src/processes.ts';
+import { eventually, listProcesses } from '../src/processes.ts';
 import { randomFile } from '../src/random.ts';
 
 const MIB = 1024 * 1024;
@@ -207,6 +208,43 @@ test('an idle session ends with IdleTimeout, its container goes on', async () =>
   using again = await AttachClient.open(await container.attachUrl());
   await again.send('back\n');
   await again.sees(/got back\n/);
+});
+
+test('exec sessions: caps count them, silence and the end of the grace period end them and their programs, and say why', async () => {
+  const settings = '[streaming]\nidle_timeout_ms = 1500\ndrain_ms = 300\nmax_sessions_per_container = 2';
+  await using daemon = await TestDaemon.start({ settings });
+  const container = await runContainer(daemon, await runPod(daemon), 'while sleep 1; do :; done');
+  const execUrl = async (...cmd: string[]): Promise<string> =>
+    (await daemon.client.runtime.exec({ containerId: container.id, cmd, stdin: true, stdout: true, stderr: true })).url;
+  const programs = (): number => listProcesses().filter(({ command }) => command === 'sleep 98765').length;
+  const script = ['sh', '-c', 'echo begun; exec sleep 98765'];
+
+  using silent = await AttachClient.open(await execUrl(...script));
+  using busy = await AttachClient.open(await execUrl('cat'));
+  await silent.sees(/begun\n/);
+  assert.equal(programs(), 1);
+  await assert.rejects(execUrl('true'), (error) => error instanceof RpcError && error.code === 'TOO_MANY_SESSIONS');
+  await assert.rejects(container.attachUrl(), (error) => error instanceof RpcError && error.code === 'TOO_MANY_SESSIONS');
+  while (silent.closed === undefined) {
+    await busy.send('x');
+    await sleep(200);
+  }
+  assert.match(JSON.stringify(silent.status), /"IdleTimeout"/);
+  await eventually('the program of the silent session is gone', () => programs() === 0);
+  assert.equal(busy.closed, undefined);
+
+  using last = await AttachClient.open(await execUrl(...script));
+  await last.sees(/begun\n/);
+  const stopped = daemon.stop();
+  const statuses = await Promise.all([busy.ended(), last.ended()]);
+  for (const status of statuses) {
+    assert.match(JSON.stringify(status), /"SessionEnded"/);
+    assert.match(status?.message ?? '', /stopping: the container goes on, the program of this session has been ended/);
+  }
+  await stopped;
+  await eventually('no program is left', () => programs() === 0);
+  await daemon.start();
+  assert.equal((await container.status()).state, ContainerState.CONTAINER_RUNNING);
 });
 
 test('a daemon that cannot serve as it is told says which setting is wrong', async () => {
