@@ -115,6 +115,11 @@ export class TestDaemon implements AsyncDisposable {
     await this.#end('SIGTERM');
   }
 
+  /** Waits for its end by a signal that it has had already. */
+  async stopped(): Promise<void> {
+    await this.#end();
+  }
+
   signal(signal: NodeJS.Signals): void {
     this.#process?.kill(signal);
   }
@@ -161,14 +166,14 @@ export class TestDaemon implements AsyncDisposable {
     }
   }
 
-  async #end(signal: NodeJS.Signals): Promise<void> {
+  async #end(signal?: NodeJS.Signals): Promise<void> {
     this.#client?.close();
     this.#client = undefined;
     const child = this.#process;
     if (child === undefined) return;
     this.#process = undefined;
-    child.kill(signal);
-    await eventually(`berthd ends by ${signal}`, () => child.exitCode !== null || child.signalCode !== null, STOP_MS);
+    if (signal !== undefined) child.kill(signal);
+    await eventually(`berthd ends by ${signal ?? 'itself'}`, () => child.exitCode !== null || child.signalCode !== null, STOP_MS);
     if (signal !== 'SIGKILL' && child.exitCode !== 0) throw new Error(`berthd ended with ${child.exitCode ?? child.signalCode}`);
   }
 }

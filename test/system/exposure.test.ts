@@ -153,7 +153,7 @@ test('tail: 100 of 100 sessions at 1 MB/s get every byte and the status, contain
     results,
     Array.from({ length: 100 }, () => ({ bytes: size, sha256: expected, status: 'Success', code: 1000, faults: [] })),
   );
-  await daemon.stop();
+  await daemon.stopped();
   await daemon.start();
 });
 
@@ -183,7 +183,7 @@ test('after its grace period the daemon ends sessions with a status that says th
     assert.match(JSON.stringify(status), /"SessionEnded"/);
     assert.match(status?.message ?? '', /stopping: the container goes on/);
     assert.equal(client.closed?.code, 1000);
-    await daemon.stop();
+    await daemon.stopped();
     await daemon.start();
   }
   using again = await AttachClient.open(await container.attachUrl());

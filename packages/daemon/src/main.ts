@@ -34,7 +34,6 @@ async function serve(flags: Flags): Promise<void> {
 
   log.info({ signal: await stop.asked, drainMs: config.streaming.drainMs }, 'stopping; containers go on');
   await daemon.drain(stop.atOnce);
-  stop.drained();
   setTimeout(() => {
     log.error({}, 'stopping takes too long');
     process.exit(EXIT_FAILED);
@@ -48,29 +47,21 @@ type StopSignals = {
   readonly asked: Promise<string>;
   /** The second one: sessions have had their grace. */
   readonly atOnce: AbortSignal;
-  /** From now on another one ends the process where it stands. */
-  drained(): void;
 };
 
+/** A third signal ends the process where it stands. */
 function stopSignals(): StopSignals {
   const asked = Promise.withResolvers<string>();
   const again = new AbortController();
   let count = 0;
-  let closing = false;
   const received = (signal: string): void => {
     count += 1;
-    if (count === 1) return asked.resolve(signal);
-    if (closing) process.exit(EXIT_FAILED);
-    again.abort();
+    if (count === 1) asked.resolve(signal);
+    else if (count === 2) again.abort();
+    else process.exit(EXIT_FAILED);
   };
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, received);
-  return {
-    asked: asked.promise,
-    atOnce: again.signal,
-    drained: () => {
-      closing = true;
-    },
-  };
+  return { asked: asked.promise, atOnce: again.signal };
 }
 
 /** A stray rejection is a bug, but no reason to end everybody's sessions; an exception that nobody caught leaves nothing to rely on. */
