@@ -44,7 +44,12 @@ export class TestDaemon implements AsyncDisposable {
   /** Starts a daemon on a free port and waits until it serves. */
   static async start(options: DaemonOptions = {}): Promise<TestDaemon> {
     const daemon = new TestDaemon(options);
-    await daemon.start();
+    try {
+      await daemon.start();
+    } catch (error) {
+      if (leftovers(basename(daemon.dir)).length === 0) rmSync(daemon.dir, { recursive: true, force: true });
+      throw error;
+    }
     return daemon;
   }
 
