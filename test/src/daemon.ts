@@ -46,7 +46,12 @@ export class TestDaemon implements AsyncDisposable {
   /** Starts a daemon on a free port and waits until it serves. */
   static async start(options: DaemonOptions = {}): Promise<TestDaemon> {
     const daemon = new TestDaemon(options);
-    await daemon.start();
+    try {
+      await daemon.start();
+    } catch (error) {
+      if (leftovers(basename(daemon.dir)).length === 0) rmSync(daemon.dir, { recursive: true, force: true });
+      throw error;
+    }
     return daemon;
   }
 
@@ -122,6 +127,11 @@ export class TestDaemon implements AsyncDisposable {
     await this.#end('SIGTERM');
   }
 
+  /** Waits for its end by a signal that it has had already. */
+  async stopped(): Promise<void> {
+    await this.#end();
+  }
+
   signal(signal: NodeJS.Signals): void {
     this.#process?.kill(signal);
   }
@@ -168,14 +178,14 @@ export class TestDaemon implements AsyncDisposable {
     }
   }
 
-  async #end(signal: NodeJS.Signals): Promise<void> {
+  async #end(signal?: NodeJS.Signals): Promise<void> {
     this.#client?.close();
     this.#client = undefined;
     const child = this.#process;
     if (child === undefined) return;
     this.#process = undefined;
-    child.kill(signal);
-    await eventually(`berthd ends by ${signal}`, () => child.exitCode !== null || child.signalCode !== null, STOP_MS);
+    if (signal !== undefined) child.kill(signal);
+    await eventually(`berthd ends by ${signal ?? 'itself'}`, () => child.exitCode !== null || child.signalCode !== null, STOP_MS);
     if (signal !== 'SIGKILL' && child.exitCode !== 0) throw new Error(`berthd ended with ${child.exitCode ?? child.signalCode}`);
   }
 }

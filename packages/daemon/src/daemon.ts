@@ -29,6 +29,8 @@ export type StreamingRoom = AttachIssuer & {
   readonly baseUrl: string;
   readonly sessions: SessionControl;
   metrics(): Family[];
+  /** Begins no session any more and lets those that run go on for `streaming.drain_ms`, until none is left, or until `atOnce`. */
+  drain(atOnce: AbortSignal): Promise<void>;
   /** Ends every session, bounded. */
   close(): Promise<void>;
 };
@@ -61,6 +63,8 @@ export type Daemon = {
   readonly streamingUrl: string;
   /** Where metrics are served, if they are. */
   readonly metricsUrl?: string;
+  /** To be called before `close` where sessions shall have their grace: begins none any more; CRI is served meanwhile. */
+  drain(atOnce: AbortSignal): Promise<void>;
   /** Stops serving; containers go on. Idempotent. */
   close(): Promise<void>;
 };
@@ -145,6 +149,7 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
     socket: config.socket,
     streamingUrl: streaming.baseUrl,
     ...(metricsUrl === undefined ? {} : { metricsUrl }),
+    drain: (atOnce) => streaming.drain(atOnce),
     close: () => {
       closed ??= open.disposeAsync();
       return closed;

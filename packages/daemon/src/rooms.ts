@@ -13,6 +13,9 @@ import { ExecService, type RunProgram } from './streaming/exec-service.ts';
 import { LiveSessions } from './streaming/live-sessions.ts';
 import { createStreamingServer } from './streaming/server.ts';
 
+/** What sessions get for their last bytes where the daemon was told a second time to stop: enough for whoever reads. */
+const AT_ONCE_MS = 500;
+
 export const hostRooms: Rooms = {
   prepareHost,
   releaseHost: async (config) => void (await releaseHost(config)),
@@ -53,6 +56,7 @@ async function openStreaming(
     undefined,
     live,
   );
+  let lastBytesMs: number | undefined;
   return {
     baseUrl: server.base,
     sessions: live,
@@ -63,10 +67,14 @@ async function openStreaming(
       const shim = container.shim();
       if (shim !== undefined) await service.logReopened(shim);
     },
+    drain: async (atOnce) => {
+      await server.drain(config.streaming.drainMs, atOnce);
+      if (atOnce.aborted) lastBytesMs = AT_ONCE_MS;
+    },
     close: async () => {
       service.close();
       execs.close();
-      await server.close();
+      await server.close(lastBytesMs);
     },
   };
 }

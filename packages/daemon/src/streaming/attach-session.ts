@@ -25,6 +25,8 @@ export type AttachOptions = {
   lagIs?(lag: () => number): void;
 };
 
+const STOPPING = 'the daemon is stopping: the container goes on, attach again when the daemon is back';
+
 /** Serves a session until its end; resolves when the transport is closed. Never rejects. */
 export async function serveAttach(
   stdio: ContainerStdio,
@@ -58,7 +60,7 @@ class AttachSession {
 
   async run(claim: Claim): Promise<SessionEnd> {
     const { stdin, stdout, stderr, from, signal } = this.#options;
-    const abort = (): void => this.#end(failure('SessionEnded', 'the session was ended by the daemon'), 'ended by the daemon');
+    const abort = (): void => this.#end(failure('SessionEnded', STOPPING), 'ended by the daemon');
     signal?.addEventListener('abort', abort, { once: true });
     const endTypist = stdin ? this.#stdio.addTypist() : undefined;
     this.#cursor = this.#stdio.output.open(

@@ -24,6 +24,8 @@ export type ExecOptions = {
 /** Clients send the size right behind their upgrade: a program that looks at it at once should see it. Who sends none waits this long, once. */
 const FIRST_SIZE_MS = 50;
 
+const STOPPING = 'the daemon is stopping: the container goes on, the program of this session has been ended';
+
 /** What a program may be ahead of its client; the shim's ring and the pipe come on top. */
 const EXEC_BUFFER_BYTES = 1024 * 1024;
 
@@ -61,7 +63,7 @@ export class ExecSession {
   /** Serves the session until its end; resolves when the transport is closed. Never rejects. */
   async run(start: StartProgram): Promise<SessionEnd> {
     const { signal } = this.#options;
-    const abort = (): void => this.#end(failure('SessionEnded', 'the session was ended by the daemon'), 'ended by the daemon');
+    const abort = (): void => this.#end(failure('SessionEnded', STOPPING), 'ended by the daemon');
     signal.addEventListener('abort', abort, { once: true });
     this.#transport.start({
       stdin: (chunk) => this.#stdin(chunk),

@@ -162,7 +162,7 @@ test('session caps hold at the ticket and at the connection, and make room again
   assert.match(full.body, /container or pod a has 2 sessions/);
   assert.throws(
     () => server.issue(ticketOf({ containerId: 'a' })),
-    isBerthError('resource-exhausted', 'TOO_MANY_SESSIONS', /container a/),
+    isBerthError('resource-exhausted', 'TOO_MANY_SESSIONS', /container or pod a /),
   );
   assert.equal(fixture.dropped.length, 1, 'what was kept for the refused ticket is dropped');
   const third = await open(urls[3]);
@@ -208,8 +208,7 @@ test('a busy port is named', async () => {
 });
 
 test('connections that send no whole request are closed, too long headers refused', async () => {
-  const limits = { headersMs: 150, checkMs: 50, headerBytes: 2_048, spareConnections: 2 };
-  await using fixture = await startServer(hold, {}, limits);
+  await using fixture = await startServer(hold, { headerTimeoutMs: 150, maxHeaderBytes: 2_048 }, { checkMs: 50 });
   const port = Number(new URL(fixture.server.base).port);
   const silent = new RawClient(port);
   const slow = new RawClient(port);

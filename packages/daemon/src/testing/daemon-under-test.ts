@@ -168,6 +168,7 @@ export class DaemonUnderTest implements AsyncDisposable {
         baseUrl: 'http://127.0.0.1:0',
         sessions: new LiveSessions({ log: silentLog }),
         metrics: () => [],
+        drain: async () => {},
         issue: async (target, streams) => {
           if (this.refuseAttach !== undefined) throw this.refuseAttach;
           this.issued.push({ target, streams });
