@@ -10,7 +10,11 @@ import { createLcrRuntime } from './lcr/lcr-runtime.ts';
 import { connectExec, connectShim } from './stdio/shim-client.ts';
 import { AttachService } from './streaming/attach-service.ts';
 import { ExecService, type RunProgram } from './streaming/exec-service.ts';
+import { LiveSessions } from './streaming/live-sessions.ts';
 import { createStreamingServer } from './streaming/server.ts';
+
+/** What sessions get for their last bytes where the daemon was told a second time to stop: enough for whoever reads. */
+const AT_ONCE_MS = 500;
 
 export const hostRooms: Rooms = {
   prepareHost,
@@ -34,6 +38,10 @@ async function openStreaming(
 ): Promise<StreamingRoom> {
   const execs = new ExecService(runProgram, config.stdio, log);
   const service = new AttachService(find, config.stdio, log);
+  const live = new LiveSessions({
+    log,
+    names: (ticket) => (ticket.method === 'portforward' ? undefined : find(ticket.containerId)?.names) ?? {},
+  });
   const server = await createStreamingServer(
     config.streaming,
     {
@@ -45,19 +53,28 @@ async function openStreaming(
       },
     },
     log,
+    undefined,
+    live,
   );
+  let lastBytesMs: number | undefined;
   return {
     baseUrl: server.base,
+    sessions: live,
+    metrics: () => [...live.metrics(server.tickets), ...service.stats.families()],
     issue: async (target, streams) => server.issue(await service.prepare(target, streams)),
     issueExec: (containerId, streams, command) => server.issue({ method: 'exec', containerId, ...streams, command }),
     logReopened: async (container) => {
       const shim = container.shim();
       if (shim !== undefined) await service.logReopened(shim);
     },
+    drain: async (atOnce) => {
+      await server.drain(config.streaming.drainMs, atOnce);
+      if (atOnce.aborted) lastBytesMs = AT_ONCE_MS;
+    },
     close: async () => {
       service.close();
       execs.close();
-      await server.close();
+      await server.close(lastBytesMs);
     },
   };
 }

@@ -2,6 +2,7 @@
 import { ImageService, RuntimeService } from '@berth/cri-api';
 import { attach } from './attach.ts';
 import { berthImages } from './berth-images.ts';
+import { berthSessions } from './berth-sessions.ts';
 import { type BoundService, bindService, type Handlers } from './call.ts';
 import { containerLifecycle } from './container-lifecycle.ts';
 import { containerStatuses } from './container-status.ts';
@@ -32,5 +33,5 @@ export function services(deps: CriDeps): BoundService[] {
     bindService(RuntimeService, runtime, `runtime.${api}.RuntimeService`, api),
     bindService(ImageService, image, `runtime.${api}.ImageService`, api),
   ]);
-  return [...cri, berthImages(deps)];
+  return [...cri, berthImages(deps), berthSessions(deps)];
 }

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { Cursor, type CursorHub, type CursorSink } from './cursor.ts';
 import { LiveBuffer } from './live-buffer.ts';
 import { LogFiles } from './log-files.ts';
+import { OutputStats } from './output-stats.ts';
 import { type ExitRecord, type Location, type ShimIo, ShimLost } from './shim.ts';
 
 /** Output on its way between shim and hub. With a log it only has to cover the event loop's jitter at full speed. */
@@ -20,6 +21,8 @@ export type HubOptions = {
   readonly slow: 'block' | 'end';
   readonly stallMs: number;
   readonly log: Logger;
+  /** Absent: nobody wants to know. */
+  readonly stats?: OutputStats;
 };
 
 /** A place in the output that is kept until a session takes it (a ticket's life). It holds nothing back. */
@@ -29,6 +32,7 @@ export class OutputHub implements CursorHub {
   readonly maxLagBytes: number;
   readonly endWhenBehind: boolean;
   readonly log: Logger;
+  readonly stats: OutputStats;
   readonly #io: ShimIo;
   readonly #options: HubOptions;
   readonly #cursors = new Set<Cursor>();
@@ -49,6 +53,7 @@ export class OutputHub implements CursorHub {
     this.maxLagBytes = options.maxLagBytes;
     this.endWhenBehind = options.slow === 'end';
     this.log = options.log;
+    this.stats = options.stats ?? new OutputStats();
   }
 
   get live(): LiveBuffer {
@@ -126,13 +131,19 @@ export class OutputHub implements CursorHub {
     const fresh = offset < live.head ? data.subarray(live.head - offset) : data;
     live.push(stream, live.head, fresh);
     for (const cursor of this.#cursors) cursor.pump();
-    if (this.#files !== undefined || this.endWhenBehind) live.trimToCost(this.#options.liveBufferBytes);
-    else if (this.#cursors.size === 0) live.trimToCost(this.#options.liveBufferBytes);
+    if (this.#files !== undefined || this.endWhenBehind || this.#cursors.size === 0) {
+      const { tail } = live;
+      live.trimToCost(this.#options.liveBufferBytes);
+      this.stats.evictedForRoom += live.tail - tail;
+    }
     this.#acknowledge();
   }
 
   /** The shim could not wait for us: `[from, to)` is in the log, if anywhere. */
-  gap(_from: number, to: number): void {
+  gap(from: number, to: number): void {
+    this.stats.gaps += 1;
+    this.stats.gapBytes += to - from;
+    this.stats.evictedByGap += this.#live.head - this.#live.tail;
     this.#live.reset(to);
     for (const cursor of this.#cursors) {
       cursor.relocate();
@@ -200,12 +211,14 @@ export class OutputHub implements CursorHub {
       this.#files = new LogFiles(logPath);
       await this.#files.pin();
     }
+    this.stats.active.add(this);
     this.#io.subscribe(now.end, this.#files === undefined ? this.#options.liveBufferBytes : LOGGED_WINDOW_BYTES);
   }
 
   #sleepIfIdle(): void {
     if (this.#cursors.size > 0 || this.#claims.size > 0 || this.#active === undefined) return;
     this.#active = undefined;
+    this.stats.active.delete(this);
     if (this.#exit === undefined && this.#lost === undefined) this.#io.unsubscribe();
     this.#live = new LiveBuffer(this.#live.head);
     clearInterval(this.#stallTimer);

@@ -15,6 +15,8 @@ import type { AttachStreams } from '../cri/deps.ts';
 import { type Daemon, type Rooms, startDaemon } from '../daemon.ts';
 import { FakeImages } from './fake-images.ts';
 import { FakeRuntime } from './fake-runtime.ts';
+import { LiveSessions } from '../streaming/live-sessions.ts';
+import { silentLog } from '../util/log.ts';
 import type { Records } from '../util/records.ts';
 
 type Methods<S extends { readonly method: object }> = {
@@ -35,6 +37,8 @@ export class DaemonUnderTest implements AsyncDisposable {
   logsReopened = 0;
   hostReleased = 0;
   bootId = 'boot-1';
+  /** Further flags of daemons started from now on. */
+  flags: readonly string[] = [];
   /** Wraps the records of daemons started from now on. */
   wrapRecords: (records: Records) => Records = (records) => records;
   readonly #clients = new Set<Client>();
@@ -71,7 +75,7 @@ export class DaemonUnderTest implements AsyncDisposable {
 
   async boot(): Promise<void> {
     const config = await loadConfig(
-      parseFlags(['--root', join(this.dir, 'root'), '--state', join(this.dir, 'state'), '--socket', this.socket]),
+      parseFlags(['--root', join(this.dir, 'root'), '--state', join(this.dir, 'state'), '--socket', this.socket, ...this.flags]),
     );
     this.#daemon = await startDaemon(config, pino({ level: process.env['BERTH_TEST_LOG'] ?? 'silent' }), this.#rooms());
   }
@@ -162,6 +166,9 @@ export class DaemonUnderTest implements AsyncDisposable {
       connectExec: this.runtime.connectExec,
       openStreaming: async () => ({
         baseUrl: 'http://127.0.0.1:0',
+        sessions: new LiveSessions({ log: silentLog }),
+        metrics: () => [],
+        drain: async () => {},
         issue: async (target, streams) => {
           if (this.refuseAttach !== undefined) throw this.refuseAttach;
           this.issued.push({ target, streams });

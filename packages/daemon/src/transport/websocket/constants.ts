@@ -47,14 +47,17 @@ export const PENDING_ENTRY_COST_BYTES = 256;
  */
 export const UNREAD_PONG_INTERVAL_MS = 5_000;
 
-/** How often we ping: under the 30 to 60 s after which proxies cut silent connections. */
-export const PING_INTERVAL_MS = 25_000;
+/** How often we ping: under the 30 to 60 s after which proxies cut silent connections, and often enough for a vanished peer to be found within a minute. */
+export const PING_INTERVAL_MS = 15_000;
 
 /**
- * Silence after which the kernel probes the peer (then ten probes, a second apart). This, not a missing pong, finds dead peers: a
- * stopped client (Ctrl-Z, a sleeping pager) answers no ping, but its kernel answers probes, and it must miss nothing.
+ * Silence after which the kernel probes the peer. This, not a missing pong, finds dead peers: a stopped client (Ctrl-Z, a sleeping pager)
+ * answers no ping, but its kernel answers probes, and it must miss nothing.
  */
-export const KEEPALIVE_DELAY_MS = 25_000;
+export const KEEPALIVE_DELAY_MS = 20_000;
+/** Between probes, and how many go unanswered before the peer is gone: 50 s in all, and a network may be away for half a minute of them. */
+export const KEEPALIVE_PROBE_MS = 10_000;
+export const KEEPALIVE_PROBES = 3;
 
 /**
  * How long a client that has been sent everything may take no byte before the connection is given up. Longer than a client
