@@ -169,7 +169,7 @@ test('session caps hold at the ticket and at the connection, and make room again
   assert.match(full.body, /container or pod a has 2 sessions/);
   assert.throws(
     () => server.issue(ticketOf({ containerId: 'a' })),
-    isBerthError('resource-exhausted', 'TOO_MANY_SESSIONS', /container a/),
+    isBerthError('resource-exhausted', 'TOO_MANY_SESSIONS', /container or pod a/),
   );
   assert.equal(fixture.dropped.length, 1, 'what was kept for the refused ticket is dropped');
   const third = await open(urls[3]);
