@@ -1,5 +1,6 @@
 /** Every scenario, in the order of the table. */
 import type { Scenario } from '../scenario.ts';
+import { execs } from './exec.ts';
 import { fanOut } from './fan-out.ts';
 import { latency } from './latency.ts';
 import { sessions } from './sessions.ts';
@@ -8,4 +9,13 @@ import { starting } from './starting.ts';
 import { stdin } from './stdin.ts';
 import { stdout } from './stdout.ts';
 
-export const SCENARIOS: readonly Scenario[] = [...latency, ...stdout, stdin, ...fanOut, ...slowReader, ...sessions, ...starting];
+export const SCENARIOS: readonly Scenario[] = [
+  ...latency,
+  ...stdout,
+  stdin,
+  ...fanOut,
+  ...slowReader,
+  ...sessions,
+  ...execs,
+  ...starting,
+];

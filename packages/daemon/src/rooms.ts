@@ -7,8 +7,9 @@ import { ensureDefaultImage } from './image/default-image.ts';
 import { openImageStore } from './image/image-store.ts';
 import { prepareHost, releaseHost } from './lcr/host.ts';
 import { createLcrRuntime } from './lcr/lcr-runtime.ts';
-import { connectShim } from './stdio/shim-client.ts';
+import { connectExec, connectShim } from './stdio/shim-client.ts';
 import { AttachService } from './streaming/attach-service.ts';
+import { ExecService, type RunProgram } from './streaming/exec-service.ts';
 import { createStreamingServer } from './streaming/server.ts';
 
 export const hostRooms: Rooms = {
@@ -21,16 +22,23 @@ export const hostRooms: Rooms = {
     return store;
   },
   connectShim,
+  connectExec,
   openStreaming,
 };
 
-async function openStreaming(config: Config, find: (id: string) => AttachTarget | undefined, log: Logger): Promise<StreamingRoom> {
+async function openStreaming(
+  config: Config,
+  find: (id: string) => AttachTarget | undefined,
+  runProgram: RunProgram,
+  log: Logger,
+): Promise<StreamingRoom> {
+  const execs = new ExecService(runProgram, config.stdio, log);
   const service = new AttachService(find, config.stdio, log);
   const server = await createStreamingServer(
     config.streaming,
     {
       attach: async (ticket, transport, info) => await service.attach(ticket, transport, info),
-      exec: () => Promise.reject(new Error('exec is not built yet')),
+      exec: async (ticket, transport, info) => await execs.exec(ticket, transport, info),
       portForward: () => Promise.reject(new Error('port-forward is not built yet')),
       drop: (ticket) => {
         if (ticket.method === 'attach') service.drop(ticket);
@@ -41,12 +49,14 @@ async function openStreaming(config: Config, find: (id: string) => AttachTarget 
   return {
     baseUrl: server.base,
     issue: async (target, streams) => server.issue(await service.prepare(target, streams)),
+    issueExec: (containerId, streams, command) => server.issue({ method: 'exec', containerId, ...streams, command }),
     logReopened: async (container) => {
       const shim = container.shim();
       if (shim !== undefined) await service.logReopened(shim);
     },
     close: async () => {
       service.close();
+      execs.close();
       await server.close();
     },
   };

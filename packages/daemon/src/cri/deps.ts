@@ -5,6 +5,7 @@ import type { Containers } from '../container/containers.ts';
 import type { ImageStore } from '../image/image.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import type { Pods } from '../sandbox/pods.ts';
+import type { Log } from '../util/log.ts';
 
 /** The streams that an Attach asks for, as far as the container has them. */
 export type AttachStreams = { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean; readonly tty: boolean };
@@ -15,6 +16,7 @@ export type CriDeps = {
   readonly containers: Containers;
   readonly images: ImageStore;
   readonly attach: AttachIssuer;
+  readonly log: Log;
   /** For verbose Status: settings without secrets. */
   readonly settings: object;
   readonly now: () => bigint;
@@ -27,6 +29,8 @@ export interface AttachIssuer {
    * @throws BerthError `resource-exhausted` when there are too many tickets or sessions
    */
   issue(target: AttachTarget, streams: AttachStreams): Promise<string>;
+  /** The URL of a program that starts when a client comes. @throws BerthError as `issue` */
+  issueExec(containerId: string, streams: AttachStreams, command: readonly string[]): string;
   /** The container's log file has been reopened. */
   logReopened(container: Container): Promise<void>;
 }

@@ -1,13 +1,22 @@
 /** The LCR runtime: what `container/` and `sandbox/` see of LXC. Each method is one file of this room. */
 import type { LinuxContainerResources } from '@berth/cri-api';
 import type { Config } from '../config/config.ts';
-import type { ContainerSpec, CreatedContainer, PodResources, PodSpec, Runtime, StartedContainer } from '../runtime/runtime.ts';
+import type {
+  ContainerSpec,
+  CreatedContainer,
+  PodResources,
+  PodSpec,
+  Program,
+  Runtime,
+  StartedContainer,
+} from '../runtime/runtime.ts';
 import type { Log } from '../util/log.ts';
 import { prepareShimCgroups } from './cgroup-tree.ts';
 import { createContainer, killLeftovers, removeContainer, updateResources } from './container.ts';
 import { readHostFacts } from './host-facts.ts';
 import type { LcrHost } from './lcr-host.ts';
 import { createPod, removePod } from './pod.ts';
+import { programFor } from './program.ts';
 import { must } from './spawn.ts';
 import { startContainer } from './start.ts';
 
@@ -58,6 +67,10 @@ class LcrRuntime implements Runtime {
 
   async killLeftovers(spec: ContainerSpec): Promise<void> {
     await killLeftovers(await this.#ready(), spec);
+  }
+
+  async programFor(spec: ContainerSpec, program: Program): Promise<Buffer> {
+    return await programFor(await this.#ready(), spec, program);
   }
 
   async updateResources(spec: ContainerSpec, resources: LinuxContainerResources): Promise<void> {

@@ -57,6 +57,9 @@ export class DaemonUnderTest implements AsyncDisposable {
     return new DaemonUnderTest(await mkdtemp(join(tmpdir(), 'berth-unit-')));
   }
 
+  readonly execsIssued: { readonly containerId: string; readonly streams: AttachStreams; readonly command: readonly string[] }[] =
+    [];
+
   get socket(): string {
     return join(this.dir, 'berth.sock');
   }
@@ -156,12 +159,17 @@ export class DaemonUnderTest implements AsyncDisposable {
       openRuntime: async () => this.runtime,
       openImages: async () => this.imageStore,
       connectShim: this.runtime.connectShim,
+      connectExec: this.runtime.connectExec,
       openStreaming: async () => ({
         baseUrl: 'http://127.0.0.1:0',
         issue: async (target, streams) => {
           if (this.refuseAttach !== undefined) throw this.refuseAttach;
           this.issued.push({ target, streams });
           return `http://127.0.0.1:0/attach/ticket-${this.issued.length}`;
+        },
+        issueExec: (containerId, streams, command) => {
+          this.execsIssued.push({ containerId, streams, command });
+          return `http://127.0.0.1:0/exec/ticket-${this.execsIssued.length}`;
         },
         logReopened: async () => {
           this.logsReopened++;

@@ -7,6 +7,7 @@ import { dirname } from 'node:path';
 import { type LinuxContainerResources, NamespaceMode } from '@berth/cri-api';
 import { type ExitRecord, type Shim, ShimLost } from '../stdio/shim.ts';
 import { BerthError } from '../util/errors.ts';
+import { fakeExec } from './fake-exec.ts';
 import { FakeShim } from './fake-shim.ts';
 import {
   type ContainerSpec,
@@ -14,6 +15,7 @@ import {
   exitRecordPath,
   type PodResources,
   type PodSpec,
+  type Program,
   type Runtime,
   type StartedContainer,
 } from '../runtime/runtime.ts';
@@ -39,6 +41,9 @@ export class FakeRuntime implements Runtime {
   name = 'lcr';
   readonly pods = new Map<string, PodSpec>();
   readonly containers = new Map<string, FakeContainer>();
+  /** Command lines of programs besides init, in order. */
+  readonly execs: string[][] = [];
+  execsKilled = 0;
   /** Called before every operation with its name: throw to make it fail, wait to make it slow. */
   before: (operation: string, id: string) => Promise<void> | void = () => {};
   readonly #root: string;
@@ -116,6 +121,20 @@ export class FakeRuntime implements Runtime {
   async updateResources(spec: ContainerSpec, _resources: LinuxContainerResources): Promise<void> {
     await this.before('updateResources', spec.id);
   }
+
+  /** The command line as it is: `connectExec` reads it again. */
+  async programFor(spec: ContainerSpec, program: Program): Promise<Buffer> {
+    await this.before('programFor', spec.id);
+    return Buffer.from(JSON.stringify(program.command));
+  }
+
+  /** What `connectExec` is to the real daemon. */
+  readonly connectExec = async (_path: string, _secret: string, program: Uint8Array): Promise<Shim> => {
+    this.execs.push(JSON.parse(Buffer.from(program).toString()) as string[]);
+    return fakeExec(this.execs.at(-1) ?? [], () => {
+      this.execsKilled += 1;
+    });
+  };
 
   /** What `connectShim` is to the real daemon. */
   readonly connectShim = async (path: string, secret: string): Promise<Shim> => {
