@@ -237,5 +237,6 @@ int trampoline_main(int argc, char **argv);
 int pod_main(int argc, char **argv, bool pause);
 int oom_hook_main(int argc, char **argv);
 int overlay_main(int argc, char **argv);
+int bind_main(int argc, char **argv);
 
 #endif
