@@ -1,6 +1,6 @@
 /** How containers end, and what is left of them: status, record, start errors, killed monitors and shims. */
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -209,6 +209,27 @@ test('a program that ends before the daemon connects: its output and end wait', 
   await peer.untilOutput('quick');
   await peer.exit();
   await peer.leave();
+});
+
+test('a record that cannot be written at first says in the end what was true: output was cut off', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'echo begun; read -r go; exit 9'], stdin: true, drainMs: 300 });
+  mkdirSync(`${container.record}.tmp`);
+  const peer = await container.attach();
+  await peer.untilOutput('begun');
+  // Somebody outside of the container has its output open and does not end: the drain time ends the wait.
+  const held = openSync(`/proc/${peer.welcome.initPid}/fd/1`, 'w');
+  try {
+    peer.stdin('go\n');
+    await sleep(1500);
+    assert.equal(existsSync(container.record), false);
+    rmdirSync(`${container.record}.tmp`);
+    const record = await container.exitRecord();
+    assert.deepEqual([record.code, record.drained], [9, false]);
+    assert.equal((await peer.exit()).drained, 0);
+    await peer.leave();
+  } finally {
+    closeSync(held);
+  }
 });
 
 test('processes that init leaves behind are killed (shared pid namespace)', options, async () => {
