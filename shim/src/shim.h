@@ -227,6 +227,7 @@ void exec_kill(struct shim *shim);
 void cgroup_join(const char *directory);
 void cgroup_move(const char *directory, pid_t pid);
 int cgroup_signal(const char *directory, int signal);
+void cgroup_thaw(const char *directory);
 bool cgroup_kill(const char *directory);
 bool cgroup_kill_session(const char *directory, pid_t session);
 bool cgroup_remove(const char *directory);

@@ -75,6 +75,18 @@ test('a signal to every process of the container', options, async () => {
   await peer.leave();
 });
 
+test('SIGKILL to every process reaches a frozen container', options, async () => {
+  await using container = new Container({ args: ['sleep', '1000'] });
+  const peer = await container.attach();
+  const freezer = container.cgroups.find((path) => existsSync(join(path, 'freezer.state')));
+  const file = freezer === undefined ? join(container.cgroups[0] ?? '', 'cgroup.freeze') : join(freezer, 'freezer.state');
+  writeFileSync(file, freezer === undefined ? '1' : 'FROZEN');
+  assert.equal((await peer.signal(SIGKILL, true)).errno, 0);
+  const exit = await peer.exit();
+  assert.deepEqual([exit.code, exit.drained], [137, 1]);
+  await peer.leave();
+});
+
 test('an OOM kill is told', options, async () => {
   const settings: Options = {
     args: ['sh', '-c', 'x=$(yes | head -c 100000000 | tr -d "\\n"); x="$x$x"; echo not reached'],

@@ -61,9 +61,10 @@ test(`one container started, stopped and removed ${MANY} times at once: one of e
   const containerId = container.id;
   const { runtime } = daemon.client;
   assert.equal(succeeded(await times(() => container.start()), 'FAILED_PRECONDITION'), 1);
-  const mixed = await times((index) =>
-    index % 2 === 0 ? runtime.stopContainer({ containerId, timeout: 0n }) : container.attachUrl().then(() => {}),
-  );
+  const mixed = await times(async (index) => {
+    if (index % 2 === 0) await runtime.stopContainer({ containerId, timeout: 0n });
+    else await container.attachUrl();
+  });
   succeeded(mixed, 'FAILED_PRECONDITION', 'UNAVAILABLE');
   const status = await container.status();
   assert.deepEqual([status.state, status.exitCode], [ContainerState.CONTAINER_EXITED, 137]);
