@@ -26,7 +26,7 @@ const times = <T>(work: (index: number) => Promise<T>): Promise<PromiseSettledRe
 function succeeded(results: readonly PromiseSettledResult<unknown>[], ...statuses: string[]): number {
   const failures = results.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown);
   for (const failure of failures)
-    assert.ok(failure instanceof RpcError && statuses.includes(failure.status), `${String(failure)} instead of ${statuses}`);
+    assert.ok(failure instanceof RpcError && statuses.includes(failure.status), `${String(failure)} instead of ${statuses.join()}`);
   return results.length - failures.length;
 }
 
