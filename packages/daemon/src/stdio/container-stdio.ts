@@ -19,6 +19,7 @@ export class ContainerStdio {
     this.output = new OutputHub(shim.io, {
       logPath: shim.welcome.hasLog ? logPath : undefined,
       liveBufferBytes: config.liveBufferBytes,
+      ringBytes: config.ringBytes,
       maxLagBytes: config.maxLagBytes,
       slow: config.slow,
       stallMs: config.stallMs,

@@ -17,6 +17,8 @@ export type HubOptions = {
   /** Path of the container's log; absent: only the ring keeps output. */
   readonly logPath: string | undefined;
   readonly liveBufferBytes: number;
+  /** Size of the shim's ring: as much is kept for `from=start` of a container without a log. */
+  readonly ringBytes: number;
   readonly maxLagBytes: number;
   readonly slow: 'block' | 'end';
   readonly stallMs: number;
@@ -40,6 +42,8 @@ export class OutputHub implements CursorHub {
   #live = new LiveBuffer(0);
   #files: LogFiles | undefined;
   #active: Promise<void> | undefined;
+  /** Where the shim was when it was subscribed to: what is older was asked for to be replayed, and is not new. */
+  #subscribedAt = 0;
   #acked = 0;
   #exit: ExitRecord | undefined;
   #lost: ShimLost | undefined;
@@ -88,7 +92,7 @@ export class OutputHub implements CursorHub {
     this.#claims.add(placeholder);
     try {
       await this.#activate();
-      const claim = { offset: this.#live.head };
+      const claim = { offset: Math.max(this.#live.head, this.#subscribedAt) };
       this.#claims.add(claim);
       return claim;
     } finally {
@@ -205,14 +209,17 @@ export class OutputHub implements CursorHub {
   async #subscribe(): Promise<void> {
     const { logPath } = this.#options;
     const now = await this.#io.locate(undefined);
-    this.#live = new LiveBuffer(now.end);
-    this.#acked = now.end;
+    // Without a log only the ring can give `from=start` anything, so all of it is fetched.
+    const from = logPath === undefined ? now.first : now.end;
+    this.#live = new LiveBuffer(from);
+    this.#subscribedAt = now.end;
+    this.#acked = from;
     if (logPath !== undefined) {
       this.#files = new LogFiles(logPath);
       await this.#files.pin();
     }
     this.stats.active.add(this);
-    this.#io.subscribe(now.end, this.#files === undefined ? this.#options.liveBufferBytes : LOGGED_WINDOW_BYTES);
+    this.#io.subscribe(from, this.#files === undefined ? this.#options.liveBufferBytes : LOGGED_WINDOW_BYTES);
   }
 
   #sleepIfIdle(): void {
@@ -234,7 +241,7 @@ export class OutputHub implements CursorHub {
     let taken = live.head;
     if (this.#files === undefined && !this.endWhenBehind) {
       for (const cursor of this.#cursors) taken = Math.min(taken, cursor.position);
-      if (this.#cursors.size > 0) live.trimToOffset(Math.min(taken, this.#oldestClaim()));
+      if (this.#cursors.size > 0) live.trimToOffset(Math.min(taken, this.#oldestClaim(), live.head - this.#options.ringBytes));
     }
     const window = this.#files === undefined ? this.#options.liveBufferBytes : LOGGED_WINDOW_BYTES;
     if (taken - this.#acked < window / 4) return;
