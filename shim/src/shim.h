@@ -224,5 +224,6 @@ int trampoline_main(int argc, char **argv);
 int pod_main(int argc, char **argv, bool pause);
 int oom_hook_main(int argc, char **argv);
 int overlay_main(int argc, char **argv);
+int dial_main(int argc, char **argv);
 
 #endif
