@@ -13,6 +13,7 @@ import { services } from './cri/services.ts';
 import type { ImageStore } from './image/image.ts';
 import type { Runtime } from './runtime/runtime.ts';
 import { Pods } from './sandbox/pods.ts';
+import type { ForwardTarget } from './streaming/forward-target.ts';
 import { readBootId } from './util/boot.ts';
 import { nowNs } from './util/clock.ts';
 import { KeyedMutex } from './util/keyed-mutex.ts';
@@ -26,6 +27,9 @@ export type StreamingRoom = AttachIssuer & {
   close(): Promise<void>;
 };
 
+/** The pod of a port-forward session, when it is ready. */
+export type FindForwardTarget = (podId: string) => ForwardTarget | undefined;
+
 /** What is different between the real daemon and its tests. */
 export type Rooms = {
   /** Puts the host's folders and mounts in order; before anything else touches them. */
@@ -35,7 +39,12 @@ export type Rooms = {
   openRuntime(config: Config, log: Logger): Promise<Runtime>;
   openImages(config: Config, log: Logger): Promise<ImageStore>;
   readonly connectShim: ConnectShim;
-  openStreaming(config: Config, find: (id: string) => AttachTarget | undefined, log: Logger): Promise<StreamingRoom>;
+  openStreaming(
+    config: Config,
+    find: (id: string) => AttachTarget | undefined,
+    log: Logger,
+    findPod: FindForwardTarget,
+  ): Promise<StreamingRoom>;
   /** Wraps the records; tests let them crash. */
   records?(records: Records): Records;
   /** Another boot than the kernel's; for tests. */
@@ -62,6 +71,7 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
 
   await rooms.prepareHost(config, log);
   const runtime = await rooms.openRuntime(config, log);
+  stack.defer(() => runtime.close());
   const images = await rooms.openImages(config, log);
 
   const closing = new AbortController();
@@ -85,7 +95,13 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
   });
   await pods.recover((id) => images.find(id));
 
-  const streaming = await rooms.openStreaming(config, (id) => containers.attachTarget(id), log);
+  const findPod: FindForwardTarget = (id) => {
+    const pod = pods.store.find(id);
+    if (pod === undefined || !pods.isReady(pod)) return undefined;
+    const dial: ForwardTarget['dial'] = (port, signal) => runtime.dialPort(pod.meta.spec, pod.status.resources, port, signal);
+    return { gone: pod.gone, dial };
+  };
+  const streaming = await rooms.openStreaming(config, (id) => containers.attachTarget(id), log, findPod);
   stack.defer(() => streaming.close());
 
   const served = services({ runtime, pods, containers, images, attach: streaming, settings: config, now: nowNs });

@@ -2,13 +2,14 @@
 import type { Logger } from 'pino';
 import type { Config } from './config/config.ts';
 import type { AttachTarget } from './container/attach-target.ts';
-import type { Rooms, StreamingRoom } from './daemon.ts';
+import type { FindForwardTarget, Rooms, StreamingRoom } from './daemon.ts';
 import { ensureDefaultImage } from './image/default-image.ts';
 import { openImageStore } from './image/image-store.ts';
 import { prepareHost, releaseHost } from './lcr/host.ts';
 import { createLcrRuntime } from './lcr/lcr-runtime.ts';
 import { connectShim } from './stdio/shim-client.ts';
 import { AttachService } from './streaming/attach-service.ts';
+import { PortForwardService } from './streaming/port-forward-service.ts';
 import { createStreamingServer } from './streaming/server.ts';
 
 export const hostRooms: Rooms = {
@@ -24,14 +25,20 @@ export const hostRooms: Rooms = {
   openStreaming,
 };
 
-async function openStreaming(config: Config, find: (id: string) => AttachTarget | undefined, log: Logger): Promise<StreamingRoom> {
+async function openStreaming(
+  config: Config,
+  find: (id: string) => AttachTarget | undefined,
+  log: Logger,
+  findPod: FindForwardTarget,
+): Promise<StreamingRoom> {
   const service = new AttachService(find, config.stdio, log);
+  const forwards = new PortForwardService(findPod, config.portForward, log);
   const server = await createStreamingServer(
     config.streaming,
     {
       attach: async (ticket, transport, info) => await service.attach(ticket, transport, info),
       exec: () => Promise.reject(new Error('exec is not built yet')),
-      portForward: () => Promise.reject(new Error('port-forward is not built yet')),
+      portForward: async (ticket, transport, info) => await forwards.portForward(ticket, transport, info),
       drop: (ticket) => {
         if (ticket.method === 'attach') service.drop(ticket);
       },
@@ -41,12 +48,14 @@ async function openStreaming(config: Config, find: (id: string) => AttachTarget 
   return {
     baseUrl: server.base,
     issue: async (target, streams) => server.issue(await service.prepare(target, streams)),
+    issuePortForward: async (pod, ports) => server.issue({ method: 'portforward', podId: pod.id, ports }),
     logReopened: async (container) => {
       const shim = container.shim();
       if (shim !== undefined) await service.logReopened(shim);
     },
     close: async () => {
       service.close();
+      forwards.close();
       await server.close();
     },
   };

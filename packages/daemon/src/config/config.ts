@@ -8,6 +8,7 @@ export type Config = {
   readonly socket: string;
   readonly streaming: StreamingConfig;
   readonly stdio: StdioConfig;
+  readonly portForward: PortForwardConfig;
   readonly runtime: RuntimeConfig;
   readonly image: ImageConfig;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
@@ -39,6 +40,15 @@ export type StdioConfig = {
   readonly stallMs: number;
   /** Report `NonZeroExitCode` on attach to stock clients. Confuses `kubectl run` and `kubectl debug`. */
   readonly exitCodeStatus: boolean;
+};
+
+export type PortForwardConfig = {
+  /** Forwarded connections at one time, all sessions together. */
+  readonly maxConnections: number;
+  /** Forwarded connections at one time of one session. */
+  readonly maxConnectionsPerSession: number;
+  /** How long connecting to a port may take, ms. */
+  readonly dialTimeoutMs: number;
 };
 
 export type RuntimeConfig = {

@@ -49,6 +49,13 @@ export const settingsSchema = v.strictObject({
       exit_code_status: v.exactOptional(v.boolean()),
     }),
   ),
+  port_forward: v.exactOptional(
+    v.strictObject({
+      max_connections: v.exactOptional(between(1, 1_000_000)),
+      max_connections_per_session: v.exactOptional(between(1, 1_000_000)),
+      dial_timeout_ms: v.exactOptional(between(100, HOUR_MS)),
+    }),
+  ),
   runtime: v.exactOptional(
     v.strictObject({
       lxc_start: v.exactOptional(absolutePath),
@@ -69,7 +76,7 @@ const SHIM = fileURLToPath(new URL('../../../../shim/build/berth-shim', import.m
 
 /** Puts defaults where nothing has been said. */
 export function withDefaults(settings: CheckedSettings): Config {
-  const { streaming, stdio, runtime, image } = settings;
+  const { streaming, stdio, runtime, image, port_forward: forward } = settings;
   const state = settings.state ?? '/run/berth';
   return {
     root: settings.root ?? '/var/lib/berth',
@@ -91,6 +98,11 @@ export function withDefaults(settings: CheckedSettings): Config {
       slow: stdio?.slow ?? 'block',
       stallMs: stdio?.stall_ms ?? 10_000,
       exitCodeStatus: stdio?.exit_code_status ?? false,
+    },
+    portForward: {
+      maxConnections: forward?.max_connections ?? 4_096,
+      maxConnectionsPerSession: forward?.max_connections_per_session ?? 1_024,
+      dialTimeoutMs: forward?.dial_timeout_ms ?? 10_000,
     },
     runtime: {
       lxcStart: runtime?.lxc_start ?? '/usr/bin/lxc-start',

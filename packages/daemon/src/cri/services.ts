@@ -10,6 +10,7 @@ import type { CriDeps } from './deps.ts';
 import { images } from './images.ts';
 import { podLifecycle } from './pod-lifecycle.ts';
 import { podStatus } from './pod-status.ts';
+import { portForward } from './port-forward.ts';
 import { status } from './status.ts';
 import { version } from './version.ts';
 
@@ -24,6 +25,7 @@ export function services(deps: CriDeps): BoundService[] {
     ...containerStatuses(deps),
     ...containerUpdates(deps),
     ...attach(deps),
+    ...portForward(deps),
   };
   const image = images(deps);
   const cri = ['v1', 'v1alpha2'].flatMap((api) => [
