@@ -247,6 +247,8 @@ int dial_main(int argc, char **argv) {
     dprintf(2, "usage: berth-shim dial --netns PATH\n");
     return 64;
   }
+  // What the daemon was started with and has handed down unknowingly; an old kernel leaves it open.
+  syscall(SYS_close_range, CHANNEL + 1, ~0u, 0);
   if (enter(argv[1]) != 0 || give_up_privileges() != 0) return 1;
   if (chdir("/") < 0) return complain("/", errno);
   dialer.epoll = epoll_create1(EPOLL_CLOEXEC);

@@ -9,7 +9,7 @@ export type ClientSide = {
   /** The transport's end: destroyed when the connection is over, however. */
   readonly data: Duplex;
   /** What was reported on the error stream. */
-  failure(): string | undefined;
+  readonly failure: () => string | undefined;
 };
 
 export class FakeForwardTransport implements PortForwardTransport {
