@@ -2,10 +2,20 @@
 import type { Scenario } from '../scenario.ts';
 import { fanOut } from './fan-out.ts';
 import { latency } from './latency.ts';
+import { portForward } from './port-forward.ts';
 import { sessions } from './sessions.ts';
 import { slowReader } from './slow-reader.ts';
 import { starting } from './starting.ts';
 import { stdin } from './stdin.ts';
 import { stdout } from './stdout.ts';
 
-export const SCENARIOS: readonly Scenario[] = [...latency, ...stdout, stdin, ...fanOut, ...slowReader, ...sessions, ...starting];
+export const SCENARIOS: readonly Scenario[] = [
+  ...latency,
+  ...stdout,
+  stdin,
+  ...fanOut,
+  ...slowReader,
+  portForward,
+  ...sessions,
+  ...starting,
+];

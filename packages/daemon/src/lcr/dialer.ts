@@ -59,7 +59,7 @@ export class Dialer {
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       if (this.#stderr.length < MAX_STDERR_BYTES) this.#stderr += text;
     });
-    this.#child.once('error', (error) => this.#gone(`cannot be started: ${error.message}`));
+    this.#child.on('error', (error) => this.#gone(`cannot be started: ${error.message}`));
     // After the last answer that it gave.
     this.#child.once('close', (code, signal) =>
       this.#gone(this.#stderr.trim() || `has ended with ${signal ?? code ?? 'an error'}`),

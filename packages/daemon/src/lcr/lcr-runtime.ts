@@ -55,6 +55,8 @@ class LcrRuntime implements Runtime {
   async removePod(pod: PodSpec): Promise<void> {
     await this.#dialers.end(pod.id);
     await removePod(await this.#ready(), pod);
+    // One that a dial has started meanwhile: later ones find no namespace.
+    await this.#dialers.end(pod.id);
   }
 
   async createContainer(spec: ContainerSpec): Promise<CreatedContainer> {

@@ -37,7 +37,7 @@ export async function joinConnection(
   /** Takes and throws away what still comes from the side that is left, for a while. */
   const leftAlone = (side: Duplex): void => {
     discard(side);
-    timer = setTimeout(() => side.destroy(), leftAloneMs).unref();
+    timer = setTimeout(() => side.destroy(), leftAloneMs);
   };
 
   const clientClosed = (): void => {
