@@ -12,7 +12,7 @@ const PACKAGES = ['attach-protocol', 'client', 'cli', 'daemon'];
 /** berth-shim, into shim/build/. */
 export function buildShim() {
   const filter = (path) => !path.endsWith('.ts') && !path.endsWith('.md');
-  unlessBuilt('shim', { sources: ['shim'], filter, results: ['shim/build/berth-shim'] }, () => {
+  unlessBuilt('shim', { sources: ['shim'], filter, results: ['shim/build/berth-shim', 'shim/build/berth-seccomp'] }, () => {
     say('building the shim');
     must('make -C shim', 'make', ['-s', '-C', 'shim']);
   });

@@ -13,6 +13,7 @@ const PACKAGES = [
   { name: 'gcc', files: ['/usr/bin/gcc', '/usr/bin/cc'] }, // builds the shim
   { name: 'libc6-dev', files: ['/usr/include/stdlib.h'] }, // headers, and a static libc should musl be missing
   { name: 'linux-libc-dev', files: ['/usr/include/linux/openat2.h'] }, // kernel interfaces of the shim
+  { name: 'libseccomp-dev', files: ['/usr/include/seccomp.h'] }, // compiles seccomp filters
   { name: 'musl-tools', files: ['/usr/bin/musl-gcc'] }, // a shim of tens of KB
   { name: 'make', files: ['/usr/bin/make'] },
   { name: 'iproute2', files: ['/usr/sbin/ip', '/sbin/ip', '/usr/bin/ip', '/bin/ip'] }, // pod networks, and tests that look at them

@@ -18,10 +18,13 @@
 // Process ids read at once.
 #define PIDS_BYTES 4096
 
-void cgroup_join(const char *directory) {
-  char path[PATH_MAX];
-  if (snprintf(path, sizeof path, "%s/cgroup.procs", directory) < (int)sizeof path) write_text(path, "0");
+void cgroup_move(const char *directory, pid_t pid) {
+  char path[PATH_MAX], text[16];
+  snprintf(text, sizeof text, "%d", (int)pid);
+  if (snprintf(path, sizeof path, "%s/cgroup.procs", directory) < (int)sizeof path) write_text(path, text);
 }
+
+void cgroup_join(const char *directory) { cgroup_move(directory, 0); }
 
 // Calls `visit` for the cgroup and everything below it, children first.
 static void walk(const char *directory, int depth, void (*visit)(const char *directory, void *context), void *context) {
@@ -44,14 +47,15 @@ struct signalled {
   int error;
 };
 
-static void signal_one(pid_t pid, struct signalled *state) {
+static void signal_one(pid_t pid, void *context) {
+  struct signalled *state = context;
   // Ourselves and the kernel's "outside of this namespace" 0: never.
   if (pid <= 0 || pid == getpid()) return;
   state->found++;
   if (kill(pid, state->signal) < 0 && errno != ESRCH) state->error = errno;
 }
 
-static void signal_visit(const char *directory, void *context) {
+static void each_process(const char *directory, void (*visit)(pid_t pid, void *context), void *context) {
   char path[PATH_MAX], text[PIDS_BYTES];
   if (snprintf(path, sizeof path, "%s/cgroup.procs", directory) >= (int)sizeof path) return;
   int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -61,17 +65,50 @@ static void signal_visit(const char *directory, void *context) {
   while ((n = read(fd, text, sizeof text)) > 0) {
     for (ssize_t i = 0; i < n; i++) {
       if (text[i] >= '0' && text[i] <= '9') pid = pid * 10 + (uint64_t)(text[i] - '0');
-      else if (pid != 0) signal_one((pid_t)pid, context), pid = 0;
+      else if (pid != 0) visit((pid_t)pid, context), pid = 0;
     }
   }
   close(fd);
 }
+
+static void signal_visit(const char *directory, void *context) { each_process(directory, signal_one, context); }
 
 int cgroup_signal(const char *directory, int signal) {
   struct signalled state = {.signal = signal};
   walk(directory, 0, signal_visit, &state);
   if (state.error != 0) return state.error;
   return state.found > 0 ? 0 : ESRCH;
+}
+
+struct session {
+  pid_t id;
+  unsigned found;
+};
+
+// Field 6 of /proc/PID/stat, behind the name, which may hold anything.
+static pid_t session_of(pid_t pid) {
+  char path[32], text[512];
+  snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+  if (read_text(path, text, sizeof text) <= 0) return -1;
+  const char *end = strrchr(text, ')');
+  int session = -1;
+  return end != NULL && sscanf(end + 1, " %*c %*d %*d %d", &session) == 1 ? (pid_t)session : -1;
+}
+
+static void kill_member(pid_t pid, void *context) {
+  struct session *session = context;
+  if (pid <= 0 || pid == getpid() || session_of(pid) != session->id) return;
+  if (kill(pid, SIGKILL) == 0) session->found++;
+}
+
+static void each_process(const char *directory, void (*visit)(pid_t pid, void *context), void *context);
+
+static void session_visit(const char *directory, void *context) { each_process(directory, kill_member, context); }
+
+bool cgroup_kill_session(const char *directory, pid_t id) {
+  struct session session = {.id = id};
+  walk(directory, 0, session_visit, &session);
+  return session.found > 0;
 }
 
 static void write_in(const char *directory, const char *file, const char *text) {

@@ -33,6 +33,7 @@ static const struct string_key STRINGS[] = {
     {"log-dir", offsetof(struct config, log_dir), true},
     {"log-path", offsetof(struct config, log_path), false},
     {"oom", offsetof(struct config, oom), true},
+    {"seccomp", offsetof(struct config, seccomp), true},
 };
 
 struct number_key {
@@ -42,7 +43,8 @@ struct number_key {
 
 static const struct number_key NUMBERS[] = {
     {"rows", 1, UINT16_MAX},    {"cols", 1, UINT16_MAX},    {"ring", RING_LEAST, RING_MOST}, {"late-ms", 0, MOST_MS},
-    {"stall-ms", 0, MOST_MS},   {"drain-ms", 0, MOST_MS},   {"partial-ms", 0, MOST_MS},
+    {"stall-ms", 0, MOST_MS},   {"drain-ms", 0, MOST_MS},   {"partial-ms", 0, MOST_MS},      {"uid", 0, UINT32_MAX - 1},
+    {"gid", 0, UINT32_MAX - 1}, {"group", 0, UINT32_MAX - 1}, {"nofile-soft", 1, UINT32_MAX}, {"nofile-hard", 1, UINT32_MAX},
 };
 
 static void set_number(struct config *config, const char *key, uint64_t value) {
@@ -52,7 +54,16 @@ static void set_number(struct config *config, const char *key, uint64_t value) {
   else if (strcmp(key, "late-ms") == 0) config->late_ms = (uint32_t)value;
   else if (strcmp(key, "stall-ms") == 0) config->stall_ms = (uint32_t)value;
   else if (strcmp(key, "drain-ms") == 0) config->drain_ms = (uint32_t)value;
-  else config->partial_ms = (uint32_t)value;
+  else if (strcmp(key, "partial-ms") == 0) config->partial_ms = (uint32_t)value;
+  else if (strcmp(key, "uid") == 0) config->uid = (uint32_t)value;
+  else if (strcmp(key, "gid") == 0) config->gid = (uint32_t)value;
+  // The others are the trampoline's: only checked here.
+}
+
+// 1 to 16 hex digits.
+static bool is_mask(const char *value) {
+  size_t digits = strspn(value, "0123456789abcdef");
+  return digits > 0 && digits <= 16 && value[digits] == 0;
 }
 
 static bool is_key(const char *entry, size_t key_bytes, const char *key) {
@@ -75,6 +86,8 @@ static const char *take_directory(const char *value, const char **list, unsigned
 static const char *take(struct config *config, const char *entry, size_t key_bytes, const char *value) {
   if (is_key(entry, key_bytes, "arg")) return config->arg_count++, NULL;
   if (is_key(entry, key_bytes, "env")) return config->env_count++, NULL;
+  if (is_key(entry, key_bytes, "capabilities")) return is_mask(value) ? NULL : "capabilities are not a mask";
+  if (is_key(entry, key_bytes, "no-new-privs")) return take_flag(value, &(bool){false});
   if (is_key(entry, key_bytes, "tty")) return take_flag(value, &config->tty);
   if (is_key(entry, key_bytes, "stdin")) return take_flag(value, &config->stdin_open);
   if (is_key(entry, key_bytes, "cgroup")) return take_directory(value, config->cgroups, &config->cgroup_count);
@@ -103,15 +116,14 @@ static const char *complete(const struct config *config, bool secret) {
   for (size_t i = 0; i < sizeof STRINGS / sizeof *STRINGS; i++) {
     const char *value;
     memcpy(&value, (const char *)config + STRINGS[i].offset, sizeof value);
-    if (value == NULL && strncmp(STRINGS[i].key, "log-", 4) != 0 && strcmp(STRINGS[i].key, "oom") != 0) return "a key is missing";
+    if (value == NULL && strncmp(STRINGS[i].key, "log-", 4) != 0 && strcmp(STRINGS[i].key, "oom") != 0 &&
+        strcmp(STRINGS[i].key, "seccomp") != 0)
+      return "a key is missing";
   }
   return NULL;
 }
 
-const char *config_parse(struct config *config, const char *text, size_t bytes) {
-  memset(config, 0, sizeof *config);
-  config->text = text;
-  config->text_bytes = bytes;
+static void set_defaults(struct config *config) {
   config->cwd = "/";
   config->rows = 24;
   config->cols = 80;
@@ -120,7 +132,11 @@ const char *config_parse(struct config *config, const char *text, size_t bytes) 
   config->stall_ms = 10000;
   config->drain_ms = 2000;
   config->partial_ms = 100;
-  bool secret = false;
+}
+
+static const char *take_all(struct config *config, const char *text, size_t bytes, bool *secret) {
+  config->text = text;
+  config->text_bytes = bytes;
   for (size_t at = 0; at < bytes;) {
     const char *entry = text + at;
     const char *end = memchr(entry, 0, bytes - at);
@@ -130,10 +146,25 @@ const char *config_parse(struct config *config, const char *text, size_t bytes) 
     size_t key_bytes = (size_t)(equals - entry);
     const char *wrong = take(config, entry, key_bytes, equals + 1);
     if (wrong != NULL) return wrong;
-    if (is_key(entry, key_bytes, "secret")) secret = true;
+    if (is_key(entry, key_bytes, "secret")) *secret = true;
     at += (size_t)(end - entry) + 1;
   }
-  return complete(config, secret);
+  return NULL;
+}
+
+const char *config_parse(struct config *config, const char *text, size_t bytes) {
+  bool secret = false;
+  memset(config, 0, sizeof *config);
+  set_defaults(config);
+  const char *wrong = take_all(config, text, bytes, &secret);
+  return wrong != NULL ? wrong : complete(config, secret);
+}
+
+const char *config_parse_program(struct config *config, const char *text, size_t bytes) {
+  bool secret = false;
+  set_defaults(config);
+  const char *wrong = take_all(config, text, bytes, &secret);
+  return wrong != NULL ? wrong : config->arg_count == 0 ? "no arg" : NULL;
 }
 
 bool config_keep(struct config *config) {

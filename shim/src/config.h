@@ -19,6 +19,8 @@ struct config {
   const char *lxc_start, *lxc_name, *lxc_path, *lxc_config, *lxc_log;
   const char *trampoline;
   const char *cwd;
+  const char *seccomp;
+  uint32_t uid, gid;  // of init
   bool tty, stdin_open;
   uint16_t rows, cols;
   const char *log_dir, *log_path;
@@ -37,6 +39,9 @@ struct config {
 
 // Reads `bytes` bytes of configuration; `text` must stay as it is while `config` is used. NULL, or what is wrong with it.
 const char *config_parse(struct config *config, const char *text, size_t bytes);
+
+// The same for a program that joins the container: only what concerns it has to be there. Keeps the cgroups that are set already.
+const char *config_parse_program(struct config *config, const char *text, size_t bytes);
 
 // Copies what is needed for the container's life, so that `text` can go. False when there is no memory.
 bool config_keep(struct config *config);

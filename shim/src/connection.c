@@ -22,6 +22,11 @@ void connection_close(struct shim *shim) {
   if (c->fd < 0) return;
   unwatch(shim, c->fd);
   close(c->fd);
+  // A program besides init belongs to who asked for it.
+  if (shim->exec) {
+    if (shim->phase < PHASE_ENDED) exec_kill(shim);
+    shim->done = true;
+  }
   // Its buffers serve the next one. What it had announced for stdin and not sent will not come.
   uint8_t *control = c->control, *stash = c->stash;
   memset(c, 0, sizeof *c);
@@ -68,6 +73,11 @@ static void reply(struct shim *shim, uint32_t seq, int error) {
 
 static int send_signal(struct shim *shim, const struct request *request) {
   if (shim->phase >= PHASE_ENDING && !request->everything) return ESRCH;
+  if (shim->exec && request->everything) {
+    if (request->signal != SIGKILL) return EINVAL;
+    exec_kill(shim);
+    return 0;
+  }
   if (!request->everything || shim->config.cgroup_count == 0) {
     if (shim->init_pidfd < 0) return ESRCH;
     return syscall(SYS_pidfd_send_signal, shim->init_pidfd, (int)request->signal, NULL, 0) < 0 ? errno : 0;

@@ -83,7 +83,7 @@ static void finish(struct shim *shim) {
   e->finished_ns = shim->finished_ns;
   stdio_close(shim);
   monitor_clean(shim);
-  if (record_write(shim->config.record, e, shim->reason != NULL ? shim->reason : "") != 0 &&
+  if (!shim->exec && record_write(shim->config.record, e, shim->reason != NULL ? shim->reason : "") != 0 &&
       shim->now - shim->ended_at < LINGER_MS) {
     shim->record_retry_at = shim->now + RECORD_RETRY_MS;
     return;
@@ -102,6 +102,11 @@ void ending_step(struct shim *shim) {
   if (shim->held) shim->drain_deadline += shim->now - shim->stepped_at;
   shim->stepped_at = shim->now;
   uint64_t passed = shim->now - shim->ended_at;
+  if (shim->exec) {
+    // Others of the container live in its cgroups; and what a program leaves behind on purpose stays.
+    if (sources_ended(shim) || shim->now >= shim->drain_deadline) finish(shim);
+    return;
+  }
   if (!shim->cgroups_empty) shim->cgroups_empty = cgroups_done(shim, false);
   if (!shim->monitor_ended) {
     if (passed >= MONITOR_END_MS) kill(shim->monitor, SIGKILL);

@@ -8,6 +8,7 @@ static const uint8_t LENGTHS[] = {
     [REQUEST_HELLO] = 36,     [REQUEST_SUBSCRIBE] = 12, [REQUEST_UNSUBSCRIBE] = 0, [REQUEST_ACK] = 8,
     [REQUEST_CLOSE_STDIN] = 0, [REQUEST_RESIZE] = 4,     [REQUEST_SIGNAL] = 6,      [REQUEST_REOPEN_LOG] = 4,
     [REQUEST_FLUSH] = 4,      [REQUEST_LOCATE] = 12,    [REQUEST_STDIN_STATE] = 4, [REQUEST_LEAVE] = 4,
+    [REQUEST_EXEC] = 36,
 };
 
 // The kernel's and the real-time signals.
@@ -21,7 +22,7 @@ static bool check_header(const uint8_t *head, uint32_t length) {
   uint8_t type = head[4];
   if (head[5] != 0 || head[6] != 0 || head[7] != 0) return false;
   if (type == REQUEST_STDIN) return length >= 1 && length <= FRAME_MAX_DATA;
-  return type >= REQUEST_HELLO && type <= REQUEST_LEAVE && length == LENGTHS[type];
+  return type >= REQUEST_HELLO && type <= REQUEST_EXEC && length == LENGTHS[type];
 }
 
 static bool decode(const uint8_t *head, struct request *request) {
@@ -30,6 +31,7 @@ static bool decode(const uint8_t *head, struct request *request) {
   request->type = head[4];
   switch (request->type) {
     case REQUEST_HELLO:
+    case REQUEST_EXEC:
       request->version = get32(p);
       memcpy(request->secret, p + 4, sizeof request->secret);
       return true;
@@ -170,6 +172,13 @@ size_t frame_exit(uint8_t *out, const struct exit_frame *exit) {
   *p++ = exit->drained;
   for (int i = 0; i < 3; i++) *p++ = 0;
   return (size_t)(put64(put64(put64(p, exit->offset), exit->started_ns), exit->finished_ns) - out);
+}
+
+size_t frame_failed(uint8_t *out, uint8_t step, uint32_t error) {
+  uint8_t *p = put_head(out, 8, EVENT_FAILED, 0);
+  *p++ = step;
+  for (int i = 0; i < 3; i++) *p++ = 0;
+  return (size_t)(put32(p, error) - out);
 }
 
 size_t frame_reply(uint8_t *out, uint32_t seq, uint32_t error) {

@@ -10,7 +10,7 @@
 #define FRAME_HEADER 8u
 #define FRAME_MAX_DATA 65536u
 #define FRAME_MAX_PAYLOAD 65552u
-// HELLO is the longest request but STDIN, whose data is passed on as it comes.
+// HELLO and EXEC are the longest requests but STDIN, whose data is passed on as it comes.
 #define FRAME_MAX_REQUEST 36u
 // Header and offset of OUTPUT.
 #define FRAME_OUTPUT_HEAD 16u
@@ -32,6 +32,7 @@ enum request_type {
   REQUEST_LOCATE,
   REQUEST_STDIN_STATE,
   REQUEST_LEAVE,
+  REQUEST_EXEC,
 };
 
 enum event_type {
@@ -43,6 +44,7 @@ enum event_type {
   EVENT_LOG_LOSS,
   EVENT_EXIT,
   EVENT_REPLY,
+  EVENT_FAILED,
 };
 
 struct request {
@@ -105,6 +107,7 @@ size_t frame_stdin_credit(uint8_t *out, uint32_t bytes);
 size_t frame_stdin_closed(uint8_t *out, uint8_t reason);
 size_t frame_log_loss(uint8_t *out, uint64_t bytes, uint64_t losses, uint32_t error);
 size_t frame_exit(uint8_t *out, const struct exit_frame *exit);
+size_t frame_failed(uint8_t *out, uint8_t step, uint32_t error);
 size_t frame_reply(uint8_t *out, uint32_t seq, uint32_t error);
 size_t frame_reply_location(uint8_t *out, uint32_t seq, const struct location *location);
 size_t frame_reply_stdin_state(uint8_t *out, uint32_t seq, uint32_t queued, uint32_t unread, uint8_t state);

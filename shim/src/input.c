@@ -112,7 +112,7 @@ uint32_t input_unread(const struct shim *shim) {
   int bytes = 0;
   if (shim->in.state != STDIN_OPEN || shim->in.fd < 0 || shim->phase != PHASE_RUNNING) return 0;
   if (!shim->config.tty) return ioctl(shim->in.fd, FIONREAD, &bytes) == 0 && bytes > 0 ? (uint32_t)bytes : 0;
-  int slave = open(shim->slave_path, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  int slave = ioctl(shim->out.fd, TIOCGPTPEER, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
   if (slave < 0) return 0;
   if (ioctl(slave, FIONREAD, &bytes) < 0 || bytes < 0) bytes = 0;
   close(slave);

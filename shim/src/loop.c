@@ -28,12 +28,18 @@ void unwatch(struct shim *shim, int fd) {
 static void on_signal(struct shim *shim) {
   struct signalfd_siginfo info;
   while (read(shim->signals, &info, sizeof info) == sizeof info) continue;
+  if (shim->exec) return exec_reap(shim);
   // The status is in the FIFO before the monitor ends: read it first.
   monitor_read(shim);
   monitor_reap(shim);
 }
 
 static void abandon(struct shim *shim) {
+  if (shim->exec) {
+    exec_kill(shim);
+    shim->done = true;
+    return;
+  }
   unwatch(shim, shim->report);
   if (shim->phase != PHASE_STARTING) return;
   shim->start_failed = true;
@@ -59,7 +65,9 @@ static void dispatch(struct shim *shim, uint32_t what, uint32_t events) {
     case WATCH_FIFO: monitor_read(shim); break;
     case WATCH_WORDS: if (shim->words >= 0) start_words(shim); break;
     case WATCH_HANDSHAKE: if (shim->handshake >= 0) start_handshake(shim); break;
-    case WATCH_STATUS: if (shim->status >= 0) start_status(shim); break;
+    case WATCH_STATUS:
+      if (shim->status >= 0) (shim->exec ? exec_status : start_status)(shim);
+      break;
     case WATCH_REPORT: abandon(shim); break;
     case WATCH_OUT: if (shim->out.fd >= 0) on_output(shim, events); break;
     case WATCH_ERR: if (shim->err.fd >= 0) source_read(shim, &shim->err); break;
@@ -85,7 +93,7 @@ static int next_timeout(const struct shim *shim) {
   if (shim->phase == PHASE_ENDING) earlier(&at, shim->now + END_TICK_MS);
   if (shim->phase == PHASE_ENDED) earlier(&at, shim->now + LINGER_TICK_MS);
   if (shim->log.pending > 0) earlier(&at, shim->log.pending_since + shim->log.partial_ms);
-  if (shim->held && output_waits(shim)) earlier(&at, c->progress_at + (shim->log.enabled ? shim->config.late_ms : shim->config.stall_ms));
+  if (!shim->exec && shim->held && output_waits(shim)) earlier(&at, c->progress_at + (shim->log.enabled ? shim->config.late_ms : shim->config.stall_ms));
   if (shim->out.retry_at != 0) earlier(&at, shim->out.retry_at);
   if (shim->in.retry_at != 0) earlier(&at, shim->in.retry_at);
   if (shim->big_buffers) earlier(&at, shim->busy_at + IDLE_MS);
@@ -120,6 +128,8 @@ static void timers(struct shim *shim) {
 static void linger(struct shim *shim) {
   if (shim->phase != PHASE_ENDED || shim->done) return;
   const struct connection *c = &shim->conn;
+  // A program besides init has nobody but this daemon to be waited for, and ends with its connection.
+  if (shim->exec) return;
   uint64_t quiet = shim->now - c->progress_at;
   if (c->fd < 0 && !shim->welcomed && quiet < FIRST_MS) return;
   if (c->fd < 0 || quiet >= LINGER_MS || (output_waits(shim) && quiet >= shim->config.stall_ms)) shim->done = true;
@@ -133,7 +143,7 @@ void loop_run(struct shim *shim) {
     shim->now = mono_ms();
     for (int i = 0; i < count; i++) dispatch(shim, events[i].data.u32, events[i].events);
     timers(shim);
-    start_check(shim);
+    if (!shim->exec) start_check(shim);
     ending_step(shim);
     output_flush(shim);
     sources_update(shim);

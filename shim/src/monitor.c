@@ -67,8 +67,13 @@ void monitor_read(struct shim *shim) {
 }
 
 void monitor_reap(struct shim *shim) {
-  int status;
-  if (shim->monitor <= 0 || waitpid(shim->monitor, &status, WNOHANG) != shim->monitor) return;
+  pid_t pid;
+  bool ended = false;
+  while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
+    if (pid == shim->monitor) ended = true;
+    else if (pid != shim->mover && shim->execs > 0) shim->execs--;
+  }
+  if (!ended) return;
   shim->monitor = 0;
   shim->monitor_ended = true;
   monitor_read(shim);

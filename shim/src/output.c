@@ -250,7 +250,8 @@ void output_flush(struct shim *shim) {
 
 void output_late(struct shim *shim) {
   struct connection *c = &shim->conn;
-  if (!shim->held || !output_waits(shim)) return;
+  // A program besides init has one reader, which may take its time.
+  if (shim->exec || !shim->held || !output_waits(shim)) return;
   uint32_t patience = shim->log.enabled ? shim->config.late_ms : shim->config.stall_ms;
   if (shim->now - c->progress_at < patience) return;
   if (shim->log.enabled) c->behind = true;

@@ -59,6 +59,9 @@ void report_error(struct shim *shim, const char *kind, const char *text) {
     case STATUS_CWD:
       snprintf(line, sizeof line, "%.800s: %s", shim->config.cwd, strerror(error));
       return put(shim, "cwd", line);
+    case STATUS_SECCOMP:
+      snprintf(line, sizeof line, "the seccomp filter cannot be loaded: %s", strerror(error));
+      return put(shim, "system", line);
     default:
       snprintf(line, sizeof line, "the trampoline failed: %s", strerror(error));
       return put(shim, "system", line);

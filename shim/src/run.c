@@ -78,9 +78,7 @@ static void remove_files(struct shim *shim) {
   }
 }
 
-static void set_signals(struct shim *shim) {
-  static const int IGNORED[] = {SIGPIPE, SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGXFSZ, SIGUSR1, SIGUSR2};
-  for (unsigned i = 0; i < sizeof IGNORED / sizeof *IGNORED; i++) signal(IGNORED[i], SIG_IGN);
+void set_child_signals(struct shim *shim) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGCHLD);
@@ -89,11 +87,23 @@ static void set_signals(struct shim *shim) {
   watch(shim, shim->signals, EPOLLIN, WATCH_SIGNALS);
 }
 
+static void set_signals(struct shim *shim) {
+  static const int IGNORED[] = {SIGPIPE, SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGXFSZ, SIGUSR1, SIGUSR2};
+  for (unsigned i = 0; i < sizeof IGNORED / sizeof *IGNORED; i++) signal(IGNORED[i], SIG_IGN);
+  set_child_signals(shim);
+}
+
 static void protect(struct shim *shim) {
   char score[32];
   if (read_text("/proc/self/oom_score_adj", score, sizeof score) > 0) shim->oom_score = strdup(score);
   write_text("/proc/self/oom_score_adj", SHIM_OOM_SCORE);
-  for (unsigned i = 0; i < shim->config.shim_cgroup_count; i++) cgroup_join(shim->config.shim_cgroups[i]);
+  if (shim->config.shim_cgroup_count == 0) return;
+  // By another process: the kernel lets whoever moves one wait for milliseconds, and the container can start meanwhile.
+  pid_t self = getpid();
+  shim->mover = fork();
+  if (shim->mover != 0) return;
+  for (unsigned i = 0; i < shim->config.shim_cgroup_count; i++) cgroup_move(shim->config.shim_cgroups[i], self);
+  _exit(0);
 }
 
 // Everything up to lxc-start. 0 or an errno, with the kind of error and what it is about.

@@ -1,4 +1,4 @@
-// The socket: who may connect, and the HELLO that makes a connection the daemon's.
+// The socket: who may connect, and the HELLO that makes a connection the daemon's, or the EXEC that makes it a program's.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +14,8 @@
 
 // The daemon's socket: event-loop jitter of some milliseconds must not make a fast container wait.
 #define SEND_BUFFER (1024 * 1024)
+// Connections that wait in the kernel while MAX_WAITING others say what they want: many programs are started at once.
+#define BACKLOG 512
 #define HELLO_BYTES (FRAME_HEADER + FRAME_MAX_REQUEST)
 
 int server_listen(struct shim *shim) {
@@ -24,7 +26,7 @@ int server_listen(struct shim *shim) {
   if (fd < 0) return errno;
   unlink(address.sun_path);
   mode_t mask = umask(0177);
-  int error = bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, MAX_WAITING) < 0 ? errno : 0;
+  int error = bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, BACKLOG) < 0 ? errno : 0;
   umask(mask);
   if (error != 0) {
     close(fd);
@@ -36,11 +38,17 @@ int server_listen(struct shim *shim) {
   return 0;
 }
 
-static void drop(struct shim *shim, struct waiting *waiting) {
-  unwatch(shim, waiting->fd);
-  close(waiting->fd);
+// The place is free again: whoever waits in the kernel may come.
+static int leave_place(struct shim *shim, struct waiting *waiting) {
+  int fd = waiting->fd;
+  unwatch(shim, fd);
   waiting->fd = -1;
+  if (shim->crowded) watch(shim, shim->listener, EPOLLIN, WATCH_LISTENER);
+  shim->crowded = false;
+  return fd;
 }
+
+static void drop(struct shim *shim, struct waiting *waiting) { close(leave_place(shim, waiting)); }
 
 static bool is_root(int fd) {
   struct ucred peer;
@@ -49,11 +57,15 @@ static bool is_root(int fd) {
 }
 
 void server_accept(struct shim *shim) {
-  int fd = accept4(shim->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  if (fd < 0) return;
   for (unsigned i = 0; i < MAX_WAITING; i++) {
     struct waiting *waiting = &shim->waiting[i];
-    if (waiting->fd >= 0 || !is_root(fd)) continue;
+    if (waiting->fd >= 0) continue;
+    int fd = accept4(shim->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) return;
+    if (!is_root(fd)) {
+      close(fd);
+      return;
+    }
     int size = SEND_BUFFER;
     if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     waiting->fd = fd;
@@ -62,18 +74,20 @@ void server_accept(struct shim *shim) {
     watch(shim, fd, EPOLLIN, WATCH_WAITING + i);
     return;
   }
-  close(fd);
+  unwatch(shim, shim->listener);
+  shim->crowded = true;
 }
 
 struct hello {
   const struct shim *shim;
-  bool good;
+  bool good, exec;
 };
 
 static bool on_hello(void *context, const struct request *request) {
   struct hello *hello = context;
   const uint8_t *secret = hello->shim->config.secret;
-  hello->good = request->type == REQUEST_HELLO && request->version == FRAME_VERSION &&
+  hello->exec = request->type == REQUEST_EXEC;
+  hello->good = (request->type == REQUEST_HELLO || hello->exec) && request->version == FRAME_VERSION &&
                 equal_secret(request->secret, secret, sizeof request->secret);
   return hello->good;
 }
@@ -92,15 +106,14 @@ void server_hello(struct shim *shim, unsigned index) {
   if (n <= 0) return drop(shim, waiting);
   waiting->have += (uint32_t)n;
   // What cannot become a HELLO is refused at once, without waiting for the rest.
-  if (waiting->have > 4 && waiting->bytes[4] != REQUEST_HELLO) return drop(shim, waiting);
+  if (waiting->have > 4 && waiting->bytes[4] != REQUEST_HELLO && waiting->bytes[4] != REQUEST_EXEC) return drop(shim, waiting);
   struct frame_parser parser = {.have = 0};
-  struct hello hello = {shim, false};
+  struct hello hello = {shim, false, false};
   size_t used;
   if (frame_parse(&parser, waiting->bytes, waiting->have, &SINK, &hello, &used) != FRAME_OK) return drop(shim, waiting);
   if (!hello.good) return;
-  int fd = waiting->fd;
-  waiting->fd = -1;
-  unwatch(shim, fd);
+  int fd = leave_place(shim, waiting);
+  if (hello.exec) return exec_begin(shim, fd);
   connection_open(shim, fd);
   output_flush(shim);
 }

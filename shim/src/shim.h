@@ -18,7 +18,7 @@
 // Credit goes back in lumps: a keystroke must not cost a frame. A writer that has used nothing always finds three quarters.
 #define STDIN_CREDIT_LUMP (64u * 1024)
 // Connections that have not said HELLO yet, and how long they may take.
-#define MAX_WAITING 4
+#define MAX_WAITING 16
 #define HELLO_MS 5000u
 // Replies and notices that the daemon has not taken. Requests are not read while there is less room than one answer needs.
 #define CONTROL_QUEUE 8192u
@@ -40,9 +40,9 @@
 
 // What the trampoline says when it cannot execute the program: its step and errno, little-endian.
 #define STATUS_BYTES 5u
-enum status_step { STATUS_NOT_FOUND = 1, STATUS_NOT_EXECUTABLE, STATUS_CWD, STATUS_SYSTEM };
-// What the trampoline gets along with its one byte: status pipe, specification, stdin, stdout, stderr.
-#define HANDSHAKE_FDS 5
+enum status_step { STATUS_NOT_FOUND = 1, STATUS_NOT_EXECUTABLE, STATUS_CWD, STATUS_SYSTEM, STATUS_SECCOMP, STATUS_TERMINAL };
+// What the trampoline gets along with its one byte: status pipe, specification, seccomp filter, stdin, stdout, stderr.
+#define HANDSHAKE_FDS 6
 
 enum stdin_state { STDIN_NONE = 0, STDIN_OPEN = 1, STDIN_CLOSED = 2 };
 enum phase { PHASE_STARTING, PHASE_RUNNING, PHASE_ENDING, PHASE_ENDED };
@@ -110,7 +110,7 @@ struct shim {
   size_t text_pages_bytes;
   uint64_t now;  // monotonic ms, once per turn of the loop
   // LXC's side.
-  pid_t monitor, init;
+  pid_t monitor, init, mover;
   char *oom_score;
   int init_pidfd, fifo, words, handshake, status;
   char fifo_path[PATH_MAX];
@@ -143,12 +143,16 @@ struct shim {
   uint8_t *input;
   struct connection conn;
   struct waiting waiting[MAX_WAITING];
+  bool crowded;   // nobody is accepted until one of those that wait has said HELLO
   bool welcomed;  // some daemon has been here
+  unsigned execs;  // programs besides init that have been forked off and not ended
+  bool exec;       // this is such a fork: `init` is its program
   bool done;
 };
 
 // run.c: `berth-shim run`.
 int run_main(void);
+void set_child_signals(struct shim *shim);
 
 // loop.c
 enum watch { WATCH_SIGNALS, WATCH_LISTENER, WATCH_FIFO, WATCH_WORDS, WATCH_HANDSHAKE, WATCH_STATUS, WATCH_REPORT, WATCH_OUT, WATCH_ERR, WATCH_IN, WATCH_CONN, WATCH_WAITING };
@@ -159,6 +163,7 @@ void loop_run(struct shim *shim);
 // stdio.c: the container's streams.
 int stdio_make(struct shim *shim);
 void stdio_begin(struct shim *shim);
+void stdio_take_terminal(struct shim *shim, int master);
 void source_read(struct shim *shim, struct source *source);
 void sources_update(struct shim *shim);
 void stdio_watch_terminal(struct shim *shim);
@@ -212,10 +217,18 @@ bool output_waits(const struct shim *shim);
 void output_flush(struct shim *shim);
 void output_late(struct shim *shim);
 
+// exec.c: programs besides init.
+void exec_begin(struct shim *shim, int fd);
+void exec_status(struct shim *shim);
+void exec_reap(struct shim *shim);
+void exec_kill(struct shim *shim);
+
 // cgroup.c
 void cgroup_join(const char *directory);
+void cgroup_move(const char *directory, pid_t pid);
 int cgroup_signal(const char *directory, int signal);
 bool cgroup_kill(const char *directory);
+bool cgroup_kill_session(const char *directory, pid_t session);
 bool cgroup_remove(const char *directory);
 bool cgroup_oom(const char *directory);
 

@@ -113,17 +113,25 @@ static void append_entry(void *context, const char *key, const char *value, size
   write_all(fd, value, bytes);
   write_all(fd, "", 1);
 }
-static void append_arg(void *context, const char *value, size_t bytes) { append_entry(context, "arg=", value, bytes); }
-static void append_env(void *context, const char *value, size_t bytes) { append_entry(context, "env=", value, bytes); }
 
-// What the trampoline reads: in the configuration's own form.
+struct copying {
+  int fd;
+  const char *key;
+};
+static void append_copy(void *context, const char *value, size_t bytes) {
+  struct copying *copying = context;
+  append_entry(&copying->fd, copying->key, value, bytes);
+}
+
+// What the trampoline reads: what concerns it, in the configuration's own form.
+static const char *const TRAMPOLINE_KEYS[] = {"tty=", "cwd=", "uid=", "gid=", "group=", "capabilities=", "no-new-privs=", "nofile-soft=", "nofile-hard=", "arg=", "env="};
 static int make_specification(struct shim *shim) {
   int fd = memfd_create("berth-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return -1;
-  append_entry(&fd, "tty=", shim->config.tty ? "1" : "0", 1);
-  append_entry(&fd, "cwd=", shim->config.cwd, strlen(shim->config.cwd));
-  config_each(&shim->config, "arg=", append_arg, &fd);
-  config_each(&shim->config, "env=", append_env, &fd);
+  for (size_t i = 0; i < sizeof TRAMPOLINE_KEYS / sizeof *TRAMPOLINE_KEYS; i++) {
+    struct copying copying = {fd, TRAMPOLINE_KEYS[i]};
+    config_each(&shim->config, copying.key, append_copy, &copying);
+  }
   fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
   return fd;
 }
@@ -192,10 +200,11 @@ void start_handshake(struct shim *shim) {
   unwatch(shim, shim->handshake);
   shim->init = who.pid;
   shim->init_pidfd = (int)syscall(SYS_pidfd_open, who.pid, 0);
-  give_stdio(shim, who.uid, who.gid);
+  give_stdio(shim, shim->config.uid, shim->config.gid);
   int status[2] = {-1, -1}, specification = make_specification(shim);
-  if (specification >= 0 && pipe2(status, O_CLOEXEC) == 0) {
-    int fds[HANDSHAKE_FDS] = {status[1], specification, shim->child_stdio[0], shim->child_stdio[1], shim->child_stdio[2]};
+  int seccomp = open(shim->config.seccomp != NULL ? shim->config.seccomp : "/dev/null", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  if (specification >= 0 && seccomp >= 0 && pipe2(status, O_CLOEXEC) == 0) {
+    int fds[HANDSHAKE_FDS] = {status[1], specification, seccomp, shim->child_stdio[0], shim->child_stdio[1], shim->child_stdio[2]};
     if (send_stdio(shim, fds)) {
       set_nonblocking(status[0]);
       shim->status = status[0];
@@ -204,6 +213,7 @@ void start_handshake(struct shim *shim) {
   }
   if (status[1] >= 0) close(status[1]);
   if (specification >= 0) close(specification);
+  if (seccomp >= 0) close(seccomp);
   if (shim->status < 0 && status[0] >= 0) close(status[0]);
   // The only other holder of the socket's far end is LXC's monitor: what it or a second init asks for gets no answer.
   close(shim->handshake);

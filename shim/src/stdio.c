@@ -29,6 +29,14 @@ static int make_pipe(int *ours, int *childs, bool we_read) {
   return 0;
 }
 
+void stdio_take_terminal(struct shim *shim, int master) {
+  set_nonblocking(master);
+  shim->out = (struct source){.fd = master, .stream = 1, .grown = true};
+  shim->err = (struct source){.fd = -1, .stream = 2, .ended = true};
+  shim->in.fd = master;
+  shim->in.state = shim->config.stdin_open ? STDIN_OPEN : STDIN_NONE;
+}
+
 static int make_pty(struct shim *shim) {
   int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
   if (master < 0) return errno;
@@ -41,11 +49,8 @@ static int make_pty(struct shim *shim) {
   fchmod(slave, 0620);
   struct winsize size = {.ws_row = shim->config.rows, .ws_col = shim->config.cols};
   ioctl(master, TIOCSWINSZ, &size);
-  shim->out = (struct source){.fd = master, .stream = 1, .grown = true};
-  shim->err = (struct source){.fd = -1, .stream = 2, .ended = true};
   for (int i = 0; i < 3; i++) shim->child_stdio[i] = slave;
-  shim->in.fd = master;
-  shim->in.state = shim->config.stdin_open ? STDIN_OPEN : STDIN_NONE;
+  stdio_take_terminal(shim, master);
   return 0;
 }
 
@@ -139,7 +144,9 @@ void source_read(struct shim *shim, struct source *source) {
 }
 
 void sources_update(struct shim *shim) {
-  if (shim->held) {
+  // A program besides init has no log: it waits until the daemon takes its output.
+  if (shim->exec && !shim->conn.subscribed && shim->phase < PHASE_ENDED) shim->held = true;
+  else if (shim->held) {
     // Room is looked for again after every event: the daemon may have taken something, or be late enough.
     uint8_t *space;
     uint32_t most = shim->ring.size / 4 < FRAME_MAX_DATA ? shim->ring.size / 4 : FRAME_MAX_DATA;

@@ -148,6 +148,8 @@ static void close_range_from(unsigned first, unsigned last) {
   for (unsigned fd = first; fd <= end; fd++) close((int)fd);
 }
 
+void close_fds_from(unsigned first) { close_range_from(first, ~0u); }
+
 void close_everything_but(int keep) {
   int null = open("/dev/null", O_RDWR);
   for (int fd = 0; fd <= 2; fd++) {

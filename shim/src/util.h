@@ -38,6 +38,8 @@ void remove_empty_dirs(const char *path, const char *stop);
 
 // Puts descriptors 0 to 2 on /dev/null and closes every other but `keep` (-1: none).
 void close_everything_but(int keep);
+// Closes every descriptor from `first` on.
+void close_fds_from(unsigned first);
 // Sets O_NONBLOCK.
 void set_nonblocking(int fd);
 // Default dispositions for all signals, nothing blocked: what a program that we start must find.

@@ -14,3 +14,11 @@ export const attachUrl = async (
 /** The RPC and the stream. */
 export const attach = async (runtime: RuntimeUnderTest, containerId: string, options: AttachOptions = {}): Promise<Session> =>
   await Session.open(await attachUrl(runtime, containerId, options));
+
+/** The RPC of a program besides init; stdout, and input where it is asked for. */
+export const execUrl = async (
+  { client }: RuntimeUnderTest,
+  containerId: string,
+  cmd: readonly string[],
+  { stdin = false, tty = false }: AttachOptions,
+): Promise<string> => (await client.runtime.exec({ containerId, cmd: [...cmd], stdin, tty, stdout: true, stderr: false })).url;

@@ -22,3 +22,10 @@ export const received = async (session: Session, bytes: number, idleMs = 30_000)
     session.onOutput = () => {};
   }
 };
+
+/** Resolves when the session has ended; rejects when it has brought another number of bytes, or no status that says success. */
+export const ended = async (session: Session, bytes: number): Promise<void> => {
+  await session.closed;
+  if (session.received !== bytes) throw new Error(`${session.received} of ${bytes} bytes have come: ${session.status}`);
+  if (!session.status.includes('Success')) throw new Error(`the session did not end well: ${session.status}`);
+};

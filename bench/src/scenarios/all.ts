@@ -1,5 +1,6 @@
 /** Every scenario, in the order of the table. */
 import type { Scenario } from '../scenario.ts';
+import { execs } from './exec.ts';
 import { fanOut } from './fan-out.ts';
 import { latency } from './latency.ts';
 import { portForward } from './port-forward.ts';
@@ -17,5 +18,6 @@ export const SCENARIOS: readonly Scenario[] = [
   ...slowReader,
   portForward,
   ...sessions,
+  ...execs,
   ...starting,
 ];

@@ -6,7 +6,7 @@ import type { Config } from './config/config.ts';
 import { lockRoot } from './config/lock.ts';
 import type { AttachTarget } from './container/attach-target.ts';
 import { Containers } from './container/containers.ts';
-import type { ConnectShim } from './container/deps.ts';
+import type { ConnectExec, ConnectShim } from './container/deps.ts';
 import type { AttachIssuer } from './cri/deps.ts';
 import { serveCri } from './cri/server.ts';
 import { services } from './cri/services.ts';
@@ -39,11 +39,13 @@ export type Rooms = {
   openRuntime(config: Config, log: Logger): Promise<Runtime>;
   openImages(config: Config, log: Logger): Promise<ImageStore>;
   readonly connectShim: ConnectShim;
+  readonly connectExec: ConnectExec;
   openStreaming(
     config: Config,
     find: (id: string) => AttachTarget | undefined,
-    log: Logger,
+    runProgram: Containers['exec'],
     findPod: FindForwardTarget,
+    log: Logger,
   ): Promise<StreamingRoom>;
   /** Wraps the records; tests let them crash. */
   records?(records: Records): Records;
@@ -82,6 +84,7 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
     root: config.root,
     state: config.state,
     connectShim: rooms.connectShim,
+    connectExec: rooms.connectExec,
     records: wrap(new FileRecords(join(config.root, 'containers'))),
     closing: closing.signal,
   });
@@ -101,10 +104,16 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
     const dial: ForwardTarget['dial'] = (port, signal) => runtime.dialPort(pod.meta.spec, pod.status.resources, port, signal);
     return { gone: pod.gone, dial };
   };
-  const streaming = await rooms.openStreaming(config, (id) => containers.attachTarget(id), log, findPod);
+  const streaming = await rooms.openStreaming(
+    config,
+    (id) => containers.attachTarget(id),
+    (id, program, signal) => containers.exec(id, program, signal),
+    findPod,
+    log,
+  );
   stack.defer(() => streaming.close());
 
-  const served = services({ runtime, pods, containers, images, attach: streaming, settings: config, now: nowNs });
+  const served = services({ runtime, pods, containers, images, attach: streaming, log, settings: config, now: nowNs });
   const server = await serveCri(config.socket, served, log);
   stack.defer(() => server.close());
 

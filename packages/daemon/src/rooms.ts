@@ -7,9 +7,10 @@ import { ensureDefaultImage } from './image/default-image.ts';
 import { openImageStore } from './image/image-store.ts';
 import { prepareHost, releaseHost } from './lcr/host.ts';
 import { createLcrRuntime } from './lcr/lcr-runtime.ts';
-import { connectShim } from './stdio/shim-client.ts';
+import { connectExec, connectShim } from './stdio/shim-client.ts';
 import { AttachService } from './streaming/attach-service.ts';
 import { PortForwardService } from './streaming/port-forward-service.ts';
+import { ExecService, type RunProgram } from './streaming/exec-service.ts';
 import { createStreamingServer } from './streaming/server.ts';
 
 export const hostRooms: Rooms = {
@@ -22,23 +23,26 @@ export const hostRooms: Rooms = {
     return store;
   },
   connectShim,
+  connectExec,
   openStreaming,
 };
 
 async function openStreaming(
   config: Config,
   find: (id: string) => AttachTarget | undefined,
-  log: Logger,
+  runProgram: RunProgram,
   findPod: FindForwardTarget,
+  log: Logger,
 ): Promise<StreamingRoom> {
+  const execs = new ExecService(runProgram, config.stdio, log);
   const service = new AttachService(find, config.stdio, log);
   const forwards = new PortForwardService(findPod, config.portForward, log);
   const server = await createStreamingServer(
     config.streaming,
     {
       attach: async (ticket, transport, info) => await service.attach(ticket, transport, info),
-      exec: () => Promise.reject(new Error('exec is not built yet')),
       portForward: async (ticket, transport, info) => await forwards.portForward(ticket, transport, info),
+      exec: async (ticket, transport, info) => await execs.exec(ticket, transport, info),
       drop: (ticket) => {
         if (ticket.method === 'attach') service.drop(ticket);
       },
@@ -48,7 +52,8 @@ async function openStreaming(
   return {
     baseUrl: server.base,
     issue: async (target, streams) => server.issue(await service.prepare(target, streams)),
-    issuePortForward: async (pod, ports) => server.issue({ method: 'portforward', podId: pod.id, ports }),
+    issuePortForward: (pod, ports) => server.issue({ method: 'portforward', podId: pod.id, ports }),
+    issueExec: (containerId, streams, command) => server.issue({ method: 'exec', containerId, ...streams, command }),
     logReopened: async (container) => {
       const shim = container.shim();
       if (shim !== undefined) await service.logReopened(shim);
@@ -56,6 +61,7 @@ async function openStreaming(
     close: async () => {
       service.close();
       forwards.close();
+      execs.close();
       await server.close();
     },
   };

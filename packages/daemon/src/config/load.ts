@@ -1,5 +1,6 @@
 /** Merges defaults, file and flags into the daemon's settings; flags win over the file. */
 import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import * as v from 'valibot';
 import { BerthError } from '../util/errors.ts';
@@ -36,13 +37,14 @@ async function readSettings(path: string): Promise<CheckedSettings> {
 
 function flagSettings(flags: Flags): Settings {
   const { root, state, socket, logLevel, streamingAddress, defaultImage } = flags;
+  // On a command line a path is meant from where one stands; in a file that would depend on who starts the daemon.
   return {
-    ...(root === undefined ? {} : { root }),
-    ...(state === undefined ? {} : { state }),
-    ...(socket === undefined ? {} : { socket }),
+    ...(root === undefined ? {} : { root: resolve(root) }),
+    ...(state === undefined ? {} : { state: resolve(state) }),
+    ...(socket === undefined ? {} : { socket: resolve(socket) }),
     ...(logLevel === undefined ? {} : { log_level: logLevel as Settings['log_level'] & string }),
     ...(streamingAddress === undefined ? {} : { streaming: { address: streamingAddress } }),
-    ...(defaultImage === undefined ? {} : { image: { default_archive: defaultImage } }),
+    ...(defaultImage === undefined ? {} : { image: { default_archive: resolve(defaultImage) } }),
   };
 }
 

@@ -1,11 +1,13 @@
 /** The container room's door: everything that can be done with containers, one method per verb. */
 import type { ContainerConfig, LinuxContainerResources } from '@berth/cri-api';
 import type { Image } from '../image/image.ts';
-import type { PodSpec } from '../runtime/runtime.ts';
+import type { PodSpec, Program } from '../runtime/runtime.ts';
+import type { Shim } from '../stdio/shim.ts';
 import { BerthError } from '../util/errors.ts';
 import { type AttachTarget, attachTarget } from './attach-target.ts';
 import type { Container } from './container.ts';
 import { createContainer } from './create.ts';
+import { execInContainer } from './exec.ts';
 import type { ContainerDeps } from './deps.ts';
 import { type RecoverySources, recoverContainers } from './recovery.ts';
 import { removeContainer } from './remove.ts';
@@ -43,6 +45,13 @@ export class Containers {
 
   remove(container: Container, signal?: AbortSignal): Promise<void> {
     return removeContainer(this.#deps, this.store, container, signal);
+  }
+
+  /** Runs a program besides init; see `execInContainer`. Takes a full id. */
+  async exec(id: string, program: Program, signal: AbortSignal): Promise<Shim> {
+    const container = this.store.find(id);
+    if (container === undefined) throw new BerthError('not-found', 'CONTAINER_NOT_FOUND', `no container has the id "${id}"`);
+    return await execInContainer(this.#deps, container, program, signal);
   }
 
   updateResources(container: Container, change: LinuxContainerResources): Promise<void> {

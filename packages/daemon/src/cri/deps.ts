@@ -6,6 +6,7 @@ import type { ImageStore } from '../image/image.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import type { Pod } from '../sandbox/pod.ts';
 import type { Pods } from '../sandbox/pods.ts';
+import type { Log } from '../util/log.ts';
 
 /** The streams that an Attach asks for, as far as the container has them. */
 export type AttachStreams = { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean; readonly tty: boolean };
@@ -16,6 +17,7 @@ export type CriDeps = {
   readonly containers: Containers;
   readonly images: ImageStore;
   readonly attach: AttachIssuer;
+  readonly log: Log;
   /** For verbose Status: settings without secrets. */
   readonly settings: object;
   readonly now: () => bigint;
@@ -32,7 +34,9 @@ export interface AttachIssuer {
    * Gives the URL of a port-forward session; without `ports` its client may ask for any.
    * @throws BerthError `resource-exhausted` when there are too many tickets or sessions
    */
-  issuePortForward(pod: Pod, ports: readonly number[]): Promise<string>;
+  issuePortForward(pod: Pod, ports: readonly number[]): string;
+  /** The URL of a program that starts when a client comes. @throws BerthError as `issue` */
+  issueExec(containerId: string, streams: AttachStreams, command: readonly string[]): string;
   /** The container's log file has been reopened. */
   logReopened(container: Container): Promise<void>;
 }

@@ -13,7 +13,7 @@ export const portForward = (deps: CriDeps): Pick<Handlers<typeof RuntimeService>
     if (podSandboxId === '') throw new BerthError('invalid-argument', 'ID_MISSING', 'missing required pod_sandbox_id');
     const pod = deps.pods.ready(podSandboxId);
     checkPorts(ports);
-    return { url: await deps.attach.issuePortForward(pod, ports) };
+    return { url: deps.attach.issuePortForward(pod, ports) };
   },
 });
 

@@ -7,6 +7,7 @@ import { containerLifecycle } from './container-lifecycle.ts';
 import { containerStatuses } from './container-status.ts';
 import { containerUpdates } from './container-update.ts';
 import type { CriDeps } from './deps.ts';
+import { exec } from './exec.ts';
 import { images } from './images.ts';
 import { podLifecycle } from './pod-lifecycle.ts';
 import { podStatus } from './pod-status.ts';
@@ -26,6 +27,7 @@ export function services(deps: CriDeps): BoundService[] {
     ...containerUpdates(deps),
     ...attach(deps),
     ...portForward(deps),
+    ...exec(deps),
   };
   const image = images(deps);
   const cri = ['v1', 'v1alpha2'].flatMap((api) => [

@@ -98,5 +98,5 @@ export const containerCapabilities = (requested: Capability | undefined, privile
   return set;
 };
 
-/** The value of `lxc.cap.keep`. */
-export const keepList = (set: bigint): string => CAPABILITIES.filter((name) => hasCapability(set, name)).join(' ') || 'none';
+/** The set as the shim takes it: 16 hex digits. */
+export const capabilityMask = (set: bigint): string => set.toString(16).padStart(16, '0');

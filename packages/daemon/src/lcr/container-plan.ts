@@ -2,7 +2,7 @@
 import { constants, open } from 'node:fs/promises';
 import type { ContainerConfig } from '@berth/cri-api';
 import type { ContainerSpec } from '../runtime/runtime.ts';
-import { containerCapabilities, keepList } from './capabilities.ts';
+import { capabilityMask, containerCapabilities } from './capabilities.ts';
 import { containerCgroups } from './cgroups.ts';
 import { planDevices } from './devices.ts';
 import type { LcrHost } from './lcr-host.ts';
@@ -10,7 +10,7 @@ import { logLocation } from './log-location.ts';
 import { mountsAt, planVolumes } from './mounts.ts';
 import { containerNamespaces } from './namespaces.ts';
 import { type ContainerPaths, type PodPaths, podPaths } from './paths.ts';
-import type { ContainerPlan, PlannedMount } from './plan.ts';
+import { type ContainerPlan, PLAN_VERSION, type PlannedMount } from './plan.ts';
 import { checkPod } from './pod-check.ts';
 import { planProtectedPaths } from './protected-paths.ts';
 import { processSpec } from './process-spec.ts';
@@ -49,7 +49,7 @@ export const checkContainer = async (host: LcrHost, { config, pod, image }: Cont
   return { limits, capabilities, privileged, seccomp: await seccompPolicy(context, capabilities, facts) };
 };
 
-/** Puts the plan together. The root file system is mounted; `seccompFile` is where the policy has been written. */
+/** Puts the plan together. The root file system is mounted; `seccompFile` is where the compiled policy is. */
 export const planContainer = async (
   host: LcrHost,
   spec: ContainerSpec,
@@ -81,7 +81,7 @@ export const planContainer = async (
   const apparmor = apparmorProfile(context, host.facts);
   const { namespaces, pidTarget } = containerNamespaces(context?.namespaceOptions, checkedPod.namespaces, shared);
   return {
-    version: 1,
+    version: PLAN_VERSION,
     user: { uid: user.uid, gid: user.gid, groups: user.groups },
     home: user.home,
     hostname: checkedPod.hostname,
@@ -95,7 +95,7 @@ export const planContainer = async (
     own,
     namespaces,
     ...(pidTarget === undefined ? {} : { pidTarget }),
-    ...(privileged ? {} : { keepCapabilities: keepList(capabilities) }),
+    ...(privileged ? {} : { capabilities: capabilityMask(capabilities) }),
     noNewPrivileges: context?.noNewPrivs ?? false,
     ...(seccompFile === undefined ? {} : { seccomp: seccompFile }),
     ...(apparmor === undefined ? {} : { apparmor }),

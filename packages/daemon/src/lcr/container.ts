@@ -1,6 +1,5 @@
 /** Makes and takes down containers: directories, overlay, plan, cgroups. Starting is in start.ts. */
 import { chmod, chown, mkdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
-import { createHash } from 'node:crypto';
 import type { LinuxContainerResources } from '@berth/cri-api';
 import { type ContainerSpec, type CreatedContainer, exitRecordPath } from '../runtime/runtime.ts';
 import { killAll, removeCgroup } from './cgroup-tree.ts';
@@ -9,9 +8,10 @@ import { checkContainer, planContainer } from './container-plan.ts';
 import type { LcrHost } from './lcr-host.ts';
 import { writeLive } from './live-resources.ts';
 import { mountOverlay, unmount } from './mount-points.ts';
-import { type ContainerPaths, containerPaths, LXC_NAME, lxcRunDirectories, seccompDirectory, shimBinary } from './paths.ts';
-import type { ContainerPlan } from './plan.ts';
+import { type ContainerPaths, containerPaths, LXC_NAME, lxcRunDirectories, shimBinary } from './paths.ts';
+import { type ContainerPlan, PLAN_VERSION } from './plan.ts';
 import { failed, safeId, unless } from './refuse.ts';
+import { seccompFile } from './seccomp-file.ts';
 import { endShim } from './shim-process.ts';
 import { cgroupSettings, type Limits, mergeLimits, parseLimits } from './resources.ts';
 
@@ -22,12 +22,12 @@ export const createContainer = async (host: LcrHost, spec: ContainerSpec): Promi
   const paths = containerPaths(host.config, spec.id);
   try {
     await makeDirectories(paths, spec.image.layers[0]);
-    const [seccompFile] = await Promise.all([
-      checked.seccomp === undefined ? undefined : writePolicy(host, checked.seccomp),
+    const [filter] = await Promise.all([
+      checked.seccomp === undefined ? undefined : seccompFile(host, checked.seccomp),
       mountOverlay(shimBinary(host.config), spec.image, paths.upper, paths.work, paths.rootfs),
       writeFile(paths.resources, JSON.stringify(checked.limits), { mode: 0o600 }),
     ]);
-    const plan = await planContainer(host, spec, paths, checked, seccompFile);
+    const plan = await planContainer(host, spec, paths, checked, filter);
     if (plan.logDirectory !== undefined)
       await mkdir(parentOf(`${plan.logDirectory}/${plan.logPath}`), { recursive: true, mode: 0o755 });
     await writeFile(paths.plan, JSON.stringify(plan), { mode: 0o600 });
@@ -59,23 +59,14 @@ const makeDirectories = async (paths: ContainerPaths, topLayer: string | undefin
   await chmod(paths.upper, root === undefined ? 0o755 : root.mode & 0o7777);
 };
 
-/** Policies are the same for most containers: kept once each, named after their content. */
-const writePolicy = async (host: LcrHost, text: string): Promise<string> => {
-  const directory = seccompDirectory(host.config);
-  const path = `${directory}/${createHash('sha256').update(text).digest('hex').slice(0, 32)}`;
-  if (await unless(['ENOENT'], stat(path))) return path;
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  const temporary = `${path}.${process.hrtime.bigint()}`;
-  await writeFile(temporary, text, { mode: 0o600 });
-  await rename(temporary, path);
-  return path;
-};
-
 /** The plan of a container that has been created. */
 export const readPlan = async (paths: ContainerPaths): Promise<ContainerPlan> => {
   const text = await unless(['ENOENT'], readFile(paths.plan, 'utf8'));
   if (text === undefined) throw failed(`${paths.plan} is missing: the container was not created on this boot`);
-  return JSON.parse(text) as ContainerPlan;
+  const plan = JSON.parse(text) as ContainerPlan;
+  if (plan.version !== PLAN_VERSION)
+    throw failed('the container was created by another version of berthd: remove it and create it again');
+  return plan;
 };
 
 /** The limits that count now: those of creation with all updates. */

@@ -7,6 +7,7 @@ import type {
   PodConnection,
   PodResources,
   PodSpec,
+  Program,
   Runtime,
   StartedContainer,
 } from '../runtime/runtime.ts';
@@ -18,6 +19,7 @@ import type { LcrHost } from './lcr-host.ts';
 import { shimBinary } from './paths.ts';
 import { createPod, removePod } from './pod.ts';
 import { PodDialers } from './pod-dialers.ts';
+import { programFor } from './program.ts';
 import { must } from './spawn.ts';
 import { startContainer } from './start.ts';
 
@@ -73,6 +75,10 @@ class LcrRuntime implements Runtime {
 
   async killLeftovers(spec: ContainerSpec): Promise<void> {
     await killLeftovers(await this.#ready(), spec);
+  }
+
+  async programFor(spec: ContainerSpec, program: Program): Promise<Buffer> {
+    return await programFor(await this.#ready(), spec, program);
   }
 
   async updateResources(spec: ContainerSpec, resources: LinuxContainerResources): Promise<void> {

@@ -9,12 +9,6 @@ import { cgroupSettings, grantedOomScoreAdj, type Limits, settingDirectory } fro
 const MAX_PTYS = 1024;
 /** Room in the container's /dev, as other runtimes give: LXC's own half MiB is too little for some programs. */
 const DEV_BYTES = 64 * 1024 * 1024;
-/**
- * Soft limit of open files: Node raises its own to the hard one, and children inherit that. Other runtimes hand on what
- * they were started with, which is this nearly everywhere; programs that want more raise it themselves.
- */
-const OPEN_FILES = 1024;
-
 export type ConfigInput = {
   readonly plan: ContainerPlan;
   readonly limits: Limits;
@@ -91,22 +85,14 @@ const protectionLines = (plan: ContainerPlan): readonly string[] => [
   ),
 ];
 
+/** User, groups, capabilities, no_new_privs, limits and the seccomp filter are the trampoline's: shim-config.ts. */
 const identityLines = ({ plan, limits, facts }: ConfigInput): readonly string[] => {
   const oom = grantedOomScoreAdj(limits, facts);
   return [
-    line('lxc.init.uid', String(plan.user.uid)),
-    line('lxc.init.gid', String(plan.user.gid)),
-    ...(plan.user.groups.length > 0 ? [line('lxc.init.groups', plan.user.groups.join(','))] : []),
-    ...(plan.keepCapabilities === undefined ? [] : [line('lxc.cap.keep', plan.keepCapabilities)]),
-    ...(plan.noNewPrivileges ? [line('lxc.no_new_privs', '1')] : []),
-    ...(plan.seccomp === undefined ? [] : [line('lxc.seccomp.profile', plan.seccomp)]),
     ...(plan.apparmor === undefined ? [] : [line('lxc.apparmor.profile', plan.apparmor)]),
-    line('lxc.prlimit.nofile', `${openFiles(facts.openFiles)}:${facts.openFiles}`),
     ...(oom === undefined ? [] : [line('lxc.proc.oom_score_adj', String(oom.value))]),
   ];
 };
-
-const openFiles = (hard: string): number => (hard === 'unlimited' ? OPEN_FILES : Math.min(OPEN_FILES, Number(hard)));
 
 const cgroupLines = ({ plan, limits, facts, paths, shim }: ConfigInput): readonly string[] => {
   const v1 = facts.cgroups.limits === 'v1';

@@ -1,4 +1,5 @@
 /** Where the LCR runtime keeps what: one place for every path below the state and root directories. */
+import { dirname } from 'node:path';
 import type { Config } from '../config/config.ts';
 
 /** Longest path that fits into sockaddr_un.sun_path with its NUL (108 bytes, unix(7)). */
@@ -90,7 +91,9 @@ export const podPaths = (config: Roots, id: string): PodPaths => {
 export const binDirectory = (config: Roots): string => `${config.state}/bin`;
 export const shimBinary = (config: Roots): string => `${binDirectory(config)}/berth-shim`;
 export const hostDevicesHook = (config: Roots): string => `${binDirectory(config)}/host-devices`;
-/** Translated seccomp profiles, named after their content. */
+/** Compiles seccomp policies; runs on the host only, so that it needs no protection from containers. */
+export const seccompCompiler = ({ runtime }: Pick<Config, 'runtime'>): string => `${dirname(runtime.shim)}/berth-seccomp`;
+/** Compiled seccomp policies, named after their content. */
 export const seccompDirectory = (config: Roots): string => `${config.state}/seccomp`;
 
 /** LXC's name of every container: each has an lxcpath of its own, so the name can be short. */

@@ -19,8 +19,11 @@ export type PlannedNamespaces = {
 /** A container whose recursively read-only sources have mounts below them: looked up again at start. */
 export type RecursiveReadOnly = { readonly source: string; readonly target: string };
 
+/** Rises when an older plan would mean something else to this daemon: such a container has to be made again. */
+export const PLAN_VERSION = 2;
+
 export type ContainerPlan = {
-  readonly version: 1;
+  readonly version: typeof PLAN_VERSION;
   readonly user: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] };
   readonly home: string;
   readonly hostname: string;
@@ -37,10 +40,10 @@ export type ContainerPlan = {
   readonly namespaces: PlannedNamespaces;
   /** Container whose pid namespace is joined, looked up at start. */
   readonly pidTarget?: string;
-  /** `lxc.cap.keep`; absent: everything that the daemon has. */
-  readonly keepCapabilities?: string;
+  /** Bounding set, 16 hex digits; absent: everything that the daemon has. */
+  readonly capabilities?: string;
   readonly noNewPrivileges: boolean;
-  /** Path of the LXC policy file; absent: unconfined. */
+  /** Path of the compiled filter; absent: unconfined. */
   readonly seccomp?: string;
   /** `lxc.apparmor.profile`; absent: LXC's own default, where the host has AppArmor at all. */
   readonly apparmor?: string;

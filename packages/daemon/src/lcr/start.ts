@@ -5,6 +5,7 @@ import { readStartTime } from '../util/boot.ts';
 import { BerthError } from '../util/errors.ts';
 import { cgroupDirectories } from './cgroups.ts';
 import { killLeftovers, readLimits, readPlan, removeRuntimeTraces } from './container.ts';
+import { identitySettings } from './identity.ts';
 import type { LcrHost } from './lcr-host.ts';
 import { lxcConfig } from './lxc-config.ts';
 import { recursiveReadOnlyMounts } from './mounts.ts';
@@ -128,6 +129,7 @@ const shimSettings = (
     ...process.argv.map((argument) => ['arg', argument] as const),
     ...process.env.map((entry) => ['env', entry] as const),
     ['cwd', plan.cwd],
+    ...identitySettings(plan, host.facts),
     ...(process.tty ? [['tty', '1'] as const] : []),
     ...(spec.config.stdin ? [['stdin', '1'] as const] : []),
     ...(plan.logDirectory === undefined

@@ -25,6 +25,8 @@ export interface Runtime {
   removeContainer(spec: ContainerSpec): Promise<void>;
   /** Kills every process of a container whose shim is gone. Idempotent. */
   killLeftovers(spec: ContainerSpec): Promise<void>;
+  /** What a program besides init takes to run in a running container: as the shim reads it (shim/PROTOCOL.md, "Another program"). */
+  programFor(spec: ContainerSpec, program: Program): Promise<Buffer>;
   /** Applies new limits to a created or running container and to later starts. */
   updateResources(spec: ContainerSpec, resources: LinuxContainerResources): Promise<void>;
 
@@ -64,6 +66,15 @@ export type ContainerSpec = {
   readonly image: Image;
   /** 64 hex digits: what the daemon must say to the shim. */
   readonly secret: string;
+};
+
+/** A program to run in a container besides init. */
+export type Program = {
+  readonly command: readonly string[];
+  readonly tty: boolean;
+  readonly stdin: boolean;
+  /** The terminal's first size. */
+  readonly size?: { readonly columns: number; readonly rows: number };
 };
 
 export type CreatedContainer = {

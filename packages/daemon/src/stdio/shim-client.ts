@@ -2,6 +2,8 @@
 import { connect, type Socket } from 'node:net';
 import * as frames from './shim-frames.ts';
 import {
+  ExecFailed,
+  type ExecStep,
   type ExitRecord,
   type Location,
   type Shim,
@@ -14,9 +16,13 @@ import {
 
 /** A shim answers HELLO at once; longer than this it is stuck or not a shim. Generous, for loaded machines. */
 const HELLO_TIMEOUT_MS = 10_000;
+/** Joining a container takes milliseconds; a swamped machine, or a cgroup at its limit, much longer. */
+const EXEC_TIMEOUT_MS = 60_000;
 /** How long `leave` waits for those who still need `locate`: a thousand round trips take well under a second. */
 const LEAVE_HOLD_MS = 5_000;
 
+/** By number of the shim's step. */
+const EXEC_STEPS: readonly ExecStep[] = ['system', 'notfound', 'noexec', 'cwd', 'system', 'seccomp', 'terminal'];
 const STDIN_STATES: readonly StdinState[] = ['none', 'open', 'closed'];
 const EXIT_KINDS: readonly ExitRecord['kind'][] = ['exited', 'signaled', 'unknown'];
 
@@ -29,19 +35,36 @@ type Pending = { readonly resolve: (data: Buffer) => void; readonly reject: (err
  * @throws ShimLost when nobody listens there, the secret is refused or the shim does not answer
  */
 export async function connectShim(path: string, secret: string, signal?: AbortSignal): Promise<Shim> {
+  return await open(path, frames.encodeHello(Buffer.from(secret, 'hex')), HELLO_TIMEOUT_MS, signal);
+}
+
+/**
+ * Runs a program in the container besides init. What comes back is a shim of its own: its streams are the program's, its exit the program's, and
+ * closing it kills the program with its whole session. Output waits until somebody subscribes.
+ * @param program the shim's settings for it, as bytes
+ * @throws ExecFailed the program could not be started
+ * @throws ShimLost when nobody listens there, the secret is refused or the shim does not answer
+ */
+export async function connectExec(path: string, secret: string, program: Uint8Array, signal?: AbortSignal): Promise<Shim> {
+  return await open(path, frames.encodeExec(Buffer.from(secret, 'hex'), program), EXEC_TIMEOUT_MS, signal);
+}
+
+async function open(path: string, first: Buffer, timeoutMs: number, signal: AbortSignal | undefined): Promise<Shim> {
   const socket = connect({ path });
   const client = new ShimClient(socket);
-  const timer = setTimeout(() => socket.destroy(new ShimLost(`${path}: no answer`)), HELLO_TIMEOUT_MS);
+  const timer = setTimeout(() => socket.destroy(new ShimLost(`${path}: no answer`)), timeoutMs);
   const abort = (): void => void socket.destroy(new ShimLost('aborted'));
   signal?.addEventListener('abort', abort, { once: true });
   try {
     if (signal?.aborted) abort();
-    socket.write(frames.encodeHello(Buffer.from(secret, 'hex')));
+    socket.write(first);
     await client.welcomed;
     return client;
   } catch (error) {
     socket.destroy();
-    throw error instanceof ShimLost ? error : new ShimLost(`${path}: ${(error as Error).message}`, { cause: error });
+    throw error instanceof ShimLost || error instanceof ExecFailed
+      ? error
+      : new ShimLost(`${path}: ${(error as Error).message}`, { cause: error });
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
@@ -221,6 +244,7 @@ class ShimClient implements Shim, ShimIo {
   }
 
   #control(type: number, payload: Buffer): void {
+    if (this.#info === undefined && type === frames.Event.FAILED) return this.#onFailed(payload);
     if (this.#info === undefined && type !== frames.Event.WELCOME) throw new frames.ShimProtocolError('no WELCOME');
     switch (type) {
       case frames.Event.WELCOME:
@@ -246,6 +270,11 @@ class ShimClient implements Shim, ShimIo {
       default:
         throw new frames.ShimProtocolError(`unknown frame ${type}`);
     }
+  }
+
+  #onFailed(p: Buffer): void {
+    need(p, 8);
+    this.#welcome.reject(new ExecFailed(EXEC_STEPS[p[0] ?? 0] ?? 'system', p.readUInt32LE(4)));
   }
 
   #onWelcome(p: Buffer): void {

@@ -22,6 +22,7 @@ export const Request = {
   LOCATE: 0x0b,
   STDIN_STATE: 0x0c,
   LEAVE: 0x0d,
+  EXEC: 0x0e,
 } as const;
 
 /** Shim to daemon. */
@@ -34,6 +35,7 @@ export const Event = {
   LOG_LOSS: 0x86,
   EXIT: 0x87,
   REPLY: 0x88,
+  FAILED: 0x89,
 } as const;
 
 /** The peer does not speak the protocol; the connection is of no more use. */
@@ -54,8 +56,17 @@ function sequenced(type: number, seq: number, extraBytes: number): Buffer {
   return buffer;
 }
 
-export function encodeHello(secret: Uint8Array): Buffer {
-  const buffer = frame(Request.HELLO, 36);
+export const encodeHello = (secret: Uint8Array): Buffer => first(Request.HELLO, secret);
+
+/** Asks for a program besides init; what it is follows, with its length in front. */
+export function encodeExec(secret: Uint8Array, program: Uint8Array): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(program.length);
+  return Buffer.concat([first(Request.EXEC, secret), length, program]);
+}
+
+function first(type: number, secret: Uint8Array): Buffer {
+  const buffer = frame(type, 36);
   buffer.writeUInt32LE(PROTOCOL_VERSION, 8);
   buffer.set(secret, 12);
   return buffer;

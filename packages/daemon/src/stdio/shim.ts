@@ -101,3 +101,19 @@ export type ExitRecord = {
 export class ShimLost extends Error {
   override readonly name = 'ShimLost';
 }
+
+/** What of a program's start has failed. */
+export type ExecStep = 'notfound' | 'noexec' | 'cwd' | 'seccomp' | 'terminal' | 'system';
+
+/** A program besides init could not be started; nothing of it is left. */
+export class ExecFailed extends Error {
+  override readonly name = 'ExecFailed';
+  readonly step: ExecStep;
+  readonly errno: number;
+
+  constructor(step: ExecStep, errno: number) {
+    super(`${step}: errno ${errno}`);
+    this.step = step;
+    this.errno = errno;
+  }
+}

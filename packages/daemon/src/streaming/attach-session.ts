@@ -1,12 +1,12 @@
 /** One attach session: joins a transport to a container's stdio, by the second table of "Attach, exactly" in docs/attach.md. */
 import type { Logger } from 'pino';
-import type { ExitRecord } from '../stdio/shim.ts';
 import type { Claim } from '../stdio/output-hub.ts';
 import type { ContainerStdio } from '../stdio/container-stdio.ts';
 import type { Cursor, CursorEnd } from '../stdio/cursor.ts';
 import type { StdinWriter } from '../stdio/stdin-arbiter.ts';
 import type { SessionStatus, Transport } from '../transport/transport.ts';
 import { settleAfterEof } from './eof-settling.ts';
+import { exitStatus, failure, SUCCESS } from './session-status.ts';
 
 /** What a session may do and what its container is like. */
 export type AttachOptions = {
@@ -24,8 +24,6 @@ export type AttachOptions = {
 
 /** How the session ended, for the log. */
 export type AttachEnd = { readonly status: SessionStatus; readonly cause: string };
-
-const SUCCESS: SessionStatus = { status: 'Success' };
 
 /** Serves a session until its end; resolves when the transport is closed. Never rejects. */
 export async function serveAttach(
@@ -134,19 +132,4 @@ class AttachSession {
   #end(status: SessionStatus, cause: string): void {
     this.#ended.resolve({ status, cause });
   }
-}
-
-function failure(reason: string, message: string): SessionStatus {
-  return { status: 'Failure', reason, message, code: 500 };
-}
-
-function exitStatus(record: ExitRecord, report: boolean): SessionStatus {
-  if (!report || record.code === 0) return SUCCESS;
-  return {
-    status: 'Failure',
-    reason: 'NonZeroExitCode',
-    message: `command terminated with non-zero exit code: ${record.code}`,
-    code: 500,
-    exitCode: record.code,
-  };
 }

@@ -59,6 +59,9 @@ export class DaemonUnderTest implements AsyncDisposable {
     return new DaemonUnderTest(await mkdtemp(join(tmpdir(), 'berth-unit-')));
   }
 
+  readonly execsIssued: { readonly containerId: string; readonly streams: AttachStreams; readonly command: readonly string[] }[] =
+    [];
+
   get socket(): string {
     return join(this.dir, 'berth.sock');
   }
@@ -158,6 +161,7 @@ export class DaemonUnderTest implements AsyncDisposable {
       openRuntime: async () => this.runtime,
       openImages: async () => this.imageStore,
       connectShim: this.runtime.connectShim,
+      connectExec: this.runtime.connectExec,
       openStreaming: async () => ({
         baseUrl: 'http://127.0.0.1:0',
         issue: async (target, streams) => {
@@ -165,10 +169,14 @@ export class DaemonUnderTest implements AsyncDisposable {
           this.issued.push({ target, streams });
           return `http://127.0.0.1:0/attach/ticket-${this.issued.length}`;
         },
-        issuePortForward: async (pod, ports) => {
+        issuePortForward: (pod, ports) => {
           if (this.refuseAttach !== undefined) throw this.refuseAttach;
           this.forwards.push({ pod: pod.id, ports });
           return `http://127.0.0.1:0/portforward/ticket-${this.forwards.length}`;
+        },
+        issueExec: (containerId, streams, command) => {
+          this.execsIssued.push({ containerId, streams, command });
+          return `http://127.0.0.1:0/exec/ticket-${this.execsIssued.length}`;
         },
         logReopened: async () => {
           this.logsReopened++;

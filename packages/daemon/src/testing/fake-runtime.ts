@@ -8,6 +8,7 @@ import { dirname } from 'node:path';
 import { type LinuxContainerResources, NamespaceMode } from '@berth/cri-api';
 import { type ExitRecord, type Shim, ShimLost } from '../stdio/shim.ts';
 import { BerthError } from '../util/errors.ts';
+import { fakeExec } from './fake-exec.ts';
 import { FakeShim } from './fake-shim.ts';
 import {
   type ContainerSpec,
@@ -16,6 +17,7 @@ import {
   type PodConnection,
   type PodResources,
   type PodSpec,
+  type Program,
   type Runtime,
   type StartedContainer,
 } from '../runtime/runtime.ts';
@@ -41,6 +43,9 @@ export class FakeRuntime implements Runtime {
   name = 'lcr';
   readonly pods = new Map<string, PodSpec>();
   readonly containers = new Map<string, FakeContainer>();
+  /** Command lines of programs besides init, in order. */
+  readonly execs: string[][] = [];
+  execsKilled = 0;
   /** Called before every operation with its name: throw to make it fail, wait to make it slow. */
   before: (operation: string, id: string) => Promise<void> | void = () => {};
   readonly #root: string;
@@ -129,6 +134,20 @@ export class FakeRuntime implements Runtime {
   }
 
   async close(): Promise<void> {}
+
+  /** The command line as it is: `connectExec` reads it again. */
+  async programFor(spec: ContainerSpec, program: Program): Promise<Buffer> {
+    await this.before('programFor', spec.id);
+    return Buffer.from(JSON.stringify(program.command));
+  }
+
+  /** What `connectExec` is to the real daemon. */
+  readonly connectExec = async (_path: string, _secret: string, program: Uint8Array): Promise<Shim> => {
+    this.execs.push(JSON.parse(Buffer.from(program).toString()) as string[]);
+    return fakeExec(this.execs.at(-1) ?? [], () => {
+      this.execsKilled += 1;
+    });
+  };
 
   /** What `connectShim` is to the real daemon. */
   readonly connectShim = async (path: string, secret: string): Promise<Shim> => {

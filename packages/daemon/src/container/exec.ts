@@ -1,0 +1,76 @@
+/** Runs a program in a running container besides init: for Exec and ExecSync. */
+import { getSystemErrorMessage } from 'node:util';
+import { type Program, shimSocketPath } from '../runtime/runtime.ts';
+import { ExecFailed, type Shim, ShimLost } from '../stdio/shim.ts';
+import { BerthError } from '../util/errors.ts';
+import type { Container } from './container.ts';
+import type { ContainerDeps } from './deps.ts';
+
+/**
+ * Starts the program; what comes back is its supervisor. Its output waits until somebody subscribes; closing it kills the program's session.
+ * @throws BerthError `CONTAINER_NOT_RUNNING`, `COMMAND_NOT_FOUND`, `COMMAND_NOT_EXECUTABLE`, `WORKING_DIRECTORY`, `EXEC_FAILED`, `SHIM_LOST`
+ */
+export async function execInContainer(
+  deps: ContainerDeps,
+  container: Container,
+  program: Program,
+  signal: AbortSignal,
+): Promise<Shim> {
+  mustRun(container);
+  const settings = await deps.runtime.programFor(container.meta.spec, program);
+  try {
+    return await deps.connectExec(
+      shimSocketPath(deps.state, container.id),
+      container.meta.spec.secret,
+      settings,
+      AbortSignal.any([signal, deps.closing]),
+    );
+  } catch (error) {
+    signal.throwIfAborted();
+    // It may have ended while the program was on its way.
+    mustRun(container);
+    throw execError(error, container, program);
+  }
+}
+
+/** @throws BerthError `CONTAINER_NOT_RUNNING` with the state, and the exit code where there is one */
+export function mustRun({ id, status }: Container): void {
+  if (status.state === 'running') return;
+  const exit = status.exit === undefined ? '' : ` with code ${status.exit.code}`;
+  throw new BerthError('failed-precondition', 'CONTAINER_NOT_RUNNING', `container ${id} is not running: ${status.state}${exit}`);
+}
+
+function execError(error: unknown, container: Container, { command: [name = ''] }: Program): unknown {
+  if (error instanceof ShimLost)
+    return new BerthError(
+      'unavailable',
+      'SHIM_LOST',
+      `nothing can be run in container ${container.id}: its supervisor is gone or of an older version`,
+      {
+        cause: error,
+      },
+    );
+  if (!(error instanceof ExecFailed)) return error;
+  const why = getSystemErrorMessage(-error.errno) ?? `errno ${error.errno}`;
+  switch (error.step) {
+    case 'notfound':
+      return new BerthError('invalid-argument', 'COMMAND_NOT_FOUND', `the command "${name}" was not found in the container`);
+    case 'noexec':
+      return new BerthError('invalid-argument', 'COMMAND_NOT_EXECUTABLE', `the command "${name}" cannot be executed: ${why}`);
+    case 'cwd':
+      return new BerthError(
+        'failed-precondition',
+        'WORKING_DIRECTORY',
+        `the container's working directory cannot be entered: ${why}`,
+      );
+    case 'terminal':
+      return new BerthError('failed-precondition', 'EXEC_FAILED', `the container gives no terminal (/dev/ptmx): ${why}`);
+    case 'seccomp':
+    case 'system':
+      return new BerthError('internal', 'EXEC_FAILED', `the command "${name}" could not be run in the container: ${why}`, {
+        cause: error,
+      });
+    default:
+      return error.step satisfies never;
+  }
+}

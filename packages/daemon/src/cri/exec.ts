@@ -1,0 +1,121 @@
+/** Exec and ExecSync: a program besides init, with a client on its streams or with its output as an answer. */
+import type { ExecRequest, RuntimeService } from '@berth/cri-api';
+import { mustRun } from '../container/exec.ts';
+import type { Container } from '../container/container.ts';
+import { collectOutput } from '../stdio/collect-output.ts';
+import type { Shim } from '../stdio/shim.ts';
+import { BerthError } from '../util/errors.ts';
+import { settledWithin } from '../util/wait.ts';
+import type { Call, Handlers } from './call.ts';
+import type { CriDeps } from './deps.ts';
+
+/** What an ExecSync answer holds of both streams together: clients take messages of 16 MiB, and this leaves room for the rest of it. */
+const MAX_SYNC_OUTPUT_BYTES = 16 * 1024 * 1024 - 64 * 1024;
+/** How long killed programs are waited for before the call says that its time is over. */
+const KILL_WAIT_MS = 5_000;
+const MS_PER_SECOND = 1_000;
+/** The longest delay that a timer can count. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+const SIGKILL = 9;
+
+export const exec = (deps: CriDeps): Pick<Handlers<typeof RuntimeService>, 'exec' | 'execSync'> => ({
+  exec: async (request) => {
+    const container = find(deps, request.containerId, request.cmd);
+    checkStreams(request);
+    const { stdin, stdout, stderr, tty, cmd } = request;
+    return { url: deps.attach.issueExec(container.id, { stdin, stdout, stderr, tty }, cmd) };
+  },
+
+  execSync: async ({ containerId, cmd, timeout }, call) => {
+    const container = find(deps, containerId, cmd);
+    const { stdout, stderr, exitCode } = await runToEnd(deps, container, cmd, Number(timeout) * MS_PER_SECOND, call);
+    return { stdout, stderr, exitCode };
+  },
+});
+
+function find(deps: CriDeps, id: string, cmd: readonly string[]): Container {
+  if (id === '') throw new BerthError('invalid-argument', 'ID_MISSING', 'missing required container_id');
+  const container = deps.containers.store.get(id);
+  mustRun(container);
+  if (cmd.length === 0 || cmd[0] === '')
+    throw new BerthError('invalid-argument', 'COMMAND_MISSING', 'the request names no command');
+  return container;
+}
+
+/** As every CRI runtime checks it. */
+function checkStreams({ stdin, stdout, stderr, tty }: ExecRequest): void {
+  if (tty && stderr) throw new BerthError('invalid-argument', 'TTY_WITH_STDERR', 'tty and stderr cannot both be true');
+  if (!stdin && !stdout && !stderr)
+    throw new BerthError('invalid-argument', 'NO_STREAM', 'one of stdin, stdout, or stderr must be set');
+}
+
+type SyncResult = { readonly stdout: Buffer; readonly stderr: Buffer; readonly exitCode: number };
+
+async function runToEnd(
+  deps: CriDeps,
+  container: Container,
+  cmd: readonly string[],
+  timeoutMs: number,
+  call: Call,
+): Promise<SyncResult> {
+  const late = new AbortController();
+  const timer =
+    timeoutMs > 0 ? setTimeout(() => late.abort(timedOut(container, timeoutMs)), Math.min(timeoutMs, MAX_TIMER_MS)) : undefined;
+  const signal = AbortSignal.any([late.signal, call.signal]);
+  try {
+    const shim = await deps.containers.exec(container.id, { command: cmd, tty: false, stdin: false }, signal);
+    try {
+      return await collected(deps, container, shim, signal);
+    } finally {
+      shim.close();
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function collected(deps: CriDeps, container: Container, shim: Shim, signal: AbortSignal): Promise<SyncResult> {
+  const output = collectOutput(shim, MAX_SYNC_OUTPUT_BYTES);
+  output.catch(() => undefined);
+  const aborted = Promise.withResolvers<never>();
+  const abort = (): void => aborted.reject(signal.reason as Error);
+  signal.addEventListener('abort', abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    const { stdout, stderr, dropped, exit } = await Promise.race([output, aborted.promise]);
+    void shim.leave();
+    if (dropped === 0) return { stdout, stderr, exitCode: exit.code };
+    deps.log.warn({ container: container.id, dropped }, 'ExecSync output was cut off');
+    return { stdout, stderr: Buffer.concat([stderr, Buffer.from(cutOff(dropped))]), exitCode: exit.code };
+  } catch (error) {
+    if (signal.aborted) await kill(shim);
+    else
+      throw new BerthError(
+        'unavailable',
+        'SHIM_LOST',
+        `the program in container ${container.id} was lost: ${(error as Error).message}`,
+        { cause: error },
+      );
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+/** Nothing of it runs any more when the caller is told. */
+async function kill(shim: Shim): Promise<void> {
+  await settledWithin(
+    shim.signal(SIGKILL, true).then(() => shim.exit),
+    KILL_WAIT_MS,
+  );
+}
+
+const cutOff = (dropped: number): string =>
+  `\n[berth: ${dropped} more bytes of output were cut off: an ExecSync answer holds ${MAX_SYNC_OUTPUT_BYTES} bytes]\n`;
+
+const timedOut = ({ id }: Container, ms: number): BerthError =>
+  new BerthError(
+    'deadline-exceeded',
+    'EXEC_TIMEOUT',
+    `the command did not end within ${ms / MS_PER_SECOND} s in container ${id} and was killed`,
+  );

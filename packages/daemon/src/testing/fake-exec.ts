@@ -1,0 +1,80 @@
+/** A program besides init, in tests: says what its command says, and ends as it says. No process. */
+import { ExecFailed, type ExitRecord, type Shim, type ShimListener, ShimLost } from '../stdio/shim.ts';
+import { FakeShim } from './fake-shim.ts';
+
+const SIGKILL = 9;
+
+/**
+ * `out TEXT`, `err TEXT`, `big BYTES` (on stdout) and `exit CODE` end at once; `hang` until it is killed; `missing` cannot be started.
+ * `killed` is told of a SIGKILL for everything.
+ */
+export function fakeExec(command: readonly string[], killed: () => void): Shim {
+  const [verb = '', argument = ''] = command;
+  if (verb === 'missing') throw new ExecFailed('notfound', 2);
+  const exit = Promise.withResolvers<ExitRecord>();
+  exit.promise.catch(() => {});
+  let listener: ShimListener | undefined;
+  const end = (code: number): void => {
+    const record = recordOf(code);
+    listener?.exit(record);
+    exit.resolve(record);
+  };
+  const run = (): void => {
+    if (verb === 'out') listener?.output(1, 0, Buffer.from(argument));
+    if (verb === 'err') listener?.output(2, 0, Buffer.from(argument));
+    if (verb === 'big') for (let at = 0; at < Number(argument); at += 65_536) listener?.output(1, at, Buffer.alloc(65_536, 'x'));
+    if (verb !== 'hang') end(verb === 'exit' ? Number(argument) : 0);
+  };
+  const shim = new FakeShim(WELCOME, {
+    signal: (signal, everything) => {
+      if (signal !== SIGKILL || !everything) return;
+      killed();
+      end(137);
+    },
+    left: () => {},
+  });
+  return {
+    welcome: WELCOME,
+    exit: exit.promise,
+    io: {
+      ...shim.io,
+      listen: (to) => {
+        listener = to;
+      },
+      subscribe: () => queueMicrotask(run),
+      ack: () => {},
+    },
+    signal: (signal, everything) => shim.signal(signal, everything),
+    reopenLog: () => shim.reopenLog(),
+    flush: () => shim.flush(),
+    leave: () => shim.leave(),
+    close: () => exit.reject(new ShimLost('closed')),
+  };
+}
+
+const WELCOME = {
+  shimPid: 1,
+  initPid: 2,
+  state: 'running',
+  tty: false,
+  stdin: 'none',
+  hasLog: false,
+  first: 0n,
+  next: 0n,
+  startedAtNs: 1n,
+  logBytesLost: 0n,
+  logLosses: 0n,
+  stdinCredit: 0,
+} as const;
+
+const recordOf = (code: number): ExitRecord => ({
+  kind: code > 128 ? 'signaled' : 'exited',
+  code,
+  signal: code > 128 ? code - 128 : 0,
+  oom: false,
+  offset: 0n,
+  startedAtNs: 1n,
+  finishedAtNs: 2n,
+  drained: true,
+  reason: '',
+});
