@@ -63,7 +63,7 @@ test('streams apart, exact status, arguments and environment; inside the namespa
     cgroup.join(),
   );
   for (const name of ['mnt', 'pid', 'net', 'ipc', 'uts', 'cgroup'])
-    assert.equal(inode(peer.welcome.initPid, name), inode(Number((await container.connect()).welcome.initPid), name), name);
+    assert.equal(inode(peer.welcome.initPid, name), inode((await container.connect()).welcome.initPid, name), name);
   await peer.end();
   await onlyInit(container);
 });

@@ -103,7 +103,7 @@ test('a seccomp filter, of root and of a user, with and without no_new_privs', o
     assert.equal(
       await output({ args: ['sh', '-c', script], more: [...more, `seccomp=${filter.path}`] }),
       'Seccomp:\t2\n1\n',
-      `${more}`,
+      more.join(),
     );
   }
   await using missing = new Container({ args: ['true'], more: ['seccomp=/nowhere/filter'] });

@@ -18,6 +18,7 @@ import { serveMetrics } from './observability/metrics-server.ts';
 import { ProcessMetrics } from './observability/process-metrics.ts';
 import type { Runtime } from './runtime/runtime.ts';
 import { Pods } from './sandbox/pods.ts';
+import type { ForwardTarget } from './streaming/forward-target.ts';
 import { readBootId } from './util/boot.ts';
 import { nowNs } from './util/clock.ts';
 import { KeyedMutex } from './util/keyed-mutex.ts';
@@ -35,6 +36,9 @@ export type StreamingRoom = AttachIssuer & {
   close(): Promise<void>;
 };
 
+/** The pod of a port-forward session, when it is ready. */
+export type FindForwardTarget = (podId: string) => ForwardTarget | undefined;
+
 /** What is different between the real daemon and its tests. */
 export type Rooms = {
   /** Puts the host's folders and mounts in order; before anything else touches them. */
@@ -49,6 +53,7 @@ export type Rooms = {
     config: Config,
     find: (id: string) => AttachTarget | undefined,
     runProgram: Containers['exec'],
+    findPod: FindForwardTarget,
     log: Logger,
   ): Promise<StreamingRoom>;
   /** Wraps the records; tests let them crash. */
@@ -81,6 +86,7 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
 
   await rooms.prepareHost(config, log);
   const runtime = await rooms.openRuntime(config, log);
+  stack.defer(() => runtime.close());
   const images = await rooms.openImages(config, log);
 
   const closing = new AbortController();
@@ -105,10 +111,17 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
   });
   await pods.recover((id) => images.find(id));
 
+  const findPod: FindForwardTarget = (id) => {
+    const pod = pods.store.find(id);
+    if (pod === undefined || !pods.isReady(pod)) return undefined;
+    const dial: ForwardTarget['dial'] = (port, signal) => runtime.dialPort(pod.meta.spec, pod.status.resources, port, signal);
+    return { gone: pod.gone, dial };
+  };
   const streaming = await rooms.openStreaming(
     config,
     (id) => containers.attachTarget(id),
     (id, program, signal) => containers.exec(id, program, signal),
+    findPod,
     log,
   );
   stack.defer(() => streaming.close());

@@ -42,6 +42,10 @@ max_tickets = 5
 [stdio]
 slow = "end"
 exit_code_status = true
+[port_forward]
+max_connections = 7
+max_connections_per_session = 6
+dial_timeout_ms = 500
 [runtime]
 cgroup_parent = "/pods"
 [image]
@@ -55,6 +59,7 @@ default_archive = "/img.tar"
       ['127.0.0.2', 1234, 5000, 5],
     );
     assert.deepEqual([config.stdio.slow, config.stdio.exitCodeStatus], ['end', true]);
+    assert.deepEqual(config.portForward, { maxConnections: 7, maxConnectionsPerSession: 6, dialTimeoutMs: 500 });
     assert.deepEqual([config.runtime.cgroupParent, config.image.defaultArchive], ['/pods', '/img.tar']);
     const flags = [
       '--config',

@@ -10,6 +10,7 @@ export type Config = {
   readonly stdio: StdioConfig;
   /** Where Prometheus may look; absent: nowhere. */
   readonly metrics?: MetricsConfig;
+  readonly portForward: PortForwardConfig;
   readonly runtime: RuntimeConfig;
   readonly image: ImageConfig;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
@@ -69,6 +70,15 @@ export type StdioConfig = {
   readonly stallMs: number;
   /** Report `NonZeroExitCode` on attach to stock clients. Confuses `kubectl run` and `kubectl debug`. */
   readonly exitCodeStatus: boolean;
+};
+
+export type PortForwardConfig = {
+  /** Forwarded connections at one time, all sessions together. */
+  readonly maxConnections: number;
+  /** Forwarded connections at one time of one session. */
+  readonly maxConnectionsPerSession: number;
+  /** How long connecting to a port may take, ms. */
+  readonly dialTimeoutMs: number;
 };
 
 export type RuntimeConfig = {

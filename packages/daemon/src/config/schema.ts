@@ -62,6 +62,13 @@ export const settingsSchema = v.strictObject({
     }),
   ),
   metrics: v.exactOptional(v.strictObject({ address: v.exactOptional(addressSchema) })),
+  port_forward: v.exactOptional(
+    v.strictObject({
+      max_connections: v.exactOptional(between(1, 1_000_000)),
+      max_connections_per_session: v.exactOptional(between(1, 1_000_000)),
+      dial_timeout_ms: v.exactOptional(between(100, HOUR_MS)),
+    }),
+  ),
   runtime: v.exactOptional(
     v.strictObject({
       lxc_start: v.exactOptional(absolutePath),
@@ -82,7 +89,7 @@ const SHIM = fileURLToPath(new URL('../../../../shim/build/berth-shim', import.m
 
 /** Puts defaults where nothing has been said. */
 export function withDefaults(settings: CheckedSettings): Config {
-  const { streaming, stdio, metrics, runtime, image } = settings;
+  const { streaming, stdio, metrics, runtime, image, port_forward: forward } = settings;
   const state = settings.state ?? '/run/berth';
   return {
     root: settings.root ?? '/var/lib/berth',
@@ -99,6 +106,11 @@ export function withDefaults(settings: CheckedSettings): Config {
       exitCodeStatus: stdio?.exit_code_status ?? false,
     },
     ...(metrics?.address === undefined ? {} : { metrics: metrics.address }),
+    portForward: {
+      maxConnections: forward?.max_connections ?? 4_096,
+      maxConnectionsPerSession: forward?.max_connections_per_session ?? 1_024,
+      dialTimeoutMs: forward?.dial_timeout_ms ?? 10_000,
+    },
     runtime: {
       lxcStart: runtime?.lxc_start ?? '/usr/bin/lxc-start',
       shim: runtime?.shim ?? SHIM,

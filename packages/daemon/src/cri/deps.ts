@@ -4,6 +4,7 @@ import type { Container } from '../container/container.ts';
 import type { Containers } from '../container/containers.ts';
 import type { ImageStore } from '../image/image.ts';
 import type { Runtime } from '../runtime/runtime.ts';
+import type { Pod } from '../sandbox/pod.ts';
 import type { Pods } from '../sandbox/pods.ts';
 import type { SessionView } from '../streaming/live-sessions.ts';
 import type { Log } from '../util/log.ts';
@@ -39,6 +40,11 @@ export interface AttachIssuer {
    * @throws BerthError `resource-exhausted` when there are too many tickets or sessions
    */
   issue(target: AttachTarget, streams: AttachStreams): Promise<string>;
+  /**
+   * Gives the URL of a port-forward session; without `ports` its client may ask for any.
+   * @throws BerthError `resource-exhausted` when there are too many tickets or sessions
+   */
+  issuePortForward(pod: Pod, ports: readonly number[]): string;
   /** The URL of a program that starts when a client comes. @throws BerthError as `issue` */
   issueExec(containerId: string, streams: AttachStreams, command: readonly string[]): string;
   /** The container's log file has been reopened. */

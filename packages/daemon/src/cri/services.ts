@@ -12,6 +12,7 @@ import { exec } from './exec.ts';
 import { images } from './images.ts';
 import { podLifecycle } from './pod-lifecycle.ts';
 import { podStatus } from './pod-status.ts';
+import { portForward } from './port-forward.ts';
 import { status } from './status.ts';
 import { version } from './version.ts';
 
@@ -26,6 +27,7 @@ export function services(deps: CriDeps): BoundService[] {
     ...containerStatuses(deps),
     ...containerUpdates(deps),
     ...attach(deps),
+    ...portForward(deps),
     ...exec(deps),
   };
   const image = images(deps);

@@ -22,6 +22,7 @@ test('a client that falls behind, and a daemon that is late, are counted exactly
   const stats = new OutputStats();
   const hub = new OutputHub(shim, {
     logPath,
+    ringBytes: 262_144,
     liveBufferBytes: 128 * 1024,
     maxLagBytes: 1 << 30,
     slow: 'block',

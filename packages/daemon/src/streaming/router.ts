@@ -2,6 +2,7 @@
 
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Accepted, AcceptedForward, JudgeForwardUpgrade, JudgeUpgrade, Refusal } from '../transport/upgrade.ts';
+import { judgeWebSocketForward } from '../transport/websocket/port-forward-upgrade.ts';
 import { judgeWebSocketUpgrade } from '../transport/websocket/upgrade.ts';
 import type { ConnectionInfo, SessionKind } from './handler.ts';
 
@@ -30,7 +31,9 @@ const UPGRADES: Readonly<Record<string, JudgeUpgrade>> = {
   websocket: judgeWebSocketUpgrade,
 };
 
-const FORWARD_UPGRADES: Readonly<Record<string, JudgeForwardUpgrade>> = {};
+const FORWARD_UPGRADES: Readonly<Record<string, JudgeForwardUpgrade>> = {
+  websocket: judgeWebSocketForward,
+};
 
 /**
  * Judges a request in a fixed order: path, method, ticket, query, upgrade. Nothing is consumed. `known` says whether a token has a

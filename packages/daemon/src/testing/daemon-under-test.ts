@@ -31,6 +31,8 @@ export class DaemonUnderTest implements AsyncDisposable {
   readonly runtime: FakeRuntime;
   /** What Attach has been given out for. */
   readonly issued: { readonly target: AttachTarget; readonly streams: AttachStreams }[] = [];
+  /** What PortForward has been given out for. */
+  readonly forwards: { readonly pod: string; readonly ports: readonly number[] }[] = [];
   /** What the next `issue` fails with. */
   refuseAttach: Error | undefined;
   imageStore = new FakeImages();
@@ -173,6 +175,11 @@ export class DaemonUnderTest implements AsyncDisposable {
           if (this.refuseAttach !== undefined) throw this.refuseAttach;
           this.issued.push({ target, streams });
           return `http://127.0.0.1:0/attach/ticket-${this.issued.length}`;
+        },
+        issuePortForward: (pod, ports) => {
+          if (this.refuseAttach !== undefined) throw this.refuseAttach;
+          this.forwards.push({ pod: pod.id, ports });
+          return `http://127.0.0.1:0/portforward/ticket-${this.forwards.length}`;
         },
         issueExec: (containerId, streams, command) => {
           this.execsIssued.push({ containerId, streams, command });

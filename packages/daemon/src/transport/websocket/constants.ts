@@ -17,6 +17,7 @@ export const CLOSE_CODE = Object.freeze({
   goingAway: 1001,
   protocolError: 1002,
   invalidPayload: 1007,
+  policyViolation: 1008,
   tooBig: 1009,
 } as const);
 
