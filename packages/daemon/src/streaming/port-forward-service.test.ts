@@ -417,4 +417,3 @@ test('why the session ended, for the audit line: the client, the pod, the daemon
   const end = await ended.over;
   assert.equal(end.status.status === 'Failure' && end.status.reason, 'SessionEnded');
 });
-});

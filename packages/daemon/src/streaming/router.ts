@@ -1,6 +1,7 @@
 // Decides what becomes of an HTTP request to the streaming server; pure, and the one place that chooses HTTP statuses.
 
 import type { IncomingHttpHeaders } from 'node:http';
+import { judgeSpdyForward, judgeSpdyUpgrade } from '../transport/spdy/upgrade.ts';
 import type { Accepted, AcceptedForward, JudgeForwardUpgrade, JudgeUpgrade, Refusal } from '../transport/upgrade.ts';
 import { judgeWebSocketForward } from '../transport/websocket/port-forward-upgrade.ts';
 import { judgeWebSocketUpgrade } from '../transport/websocket/upgrade.ts';
@@ -28,10 +29,12 @@ const RETRY_SOON_SECONDS = '5';
 
 /** By the name in the Upgrade header, lower case. */
 const UPGRADES: Readonly<Record<string, JudgeUpgrade>> = {
+  'spdy/3.1': judgeSpdyUpgrade,
   websocket: judgeWebSocketUpgrade,
 };
 
 const FORWARD_UPGRADES: Readonly<Record<string, JudgeForwardUpgrade>> = {
+  'spdy/3.1': judgeSpdyForward,
   websocket: judgeWebSocketForward,
 };
 

@@ -5,7 +5,8 @@ import type { Socket } from 'node:net';
 import type { Subprotocol } from '@berth/attach-protocol';
 import { OUTBOUND_HIGH_WATER } from '../transport.ts';
 import { closeFrame, frameHead, wholeFrame } from './frame-header.ts';
-import { MAX_SENT_PAYLOAD_BYTES, OPCODE } from './constants.ts';
+import { MAX_SENT_PAYLOAD_BYTES } from '../limits.ts';
+import { OPCODE } from './constants.ts';
 
 const EMPTY = Buffer.alloc(0);
 /** Channel bytes, made once for all connections: attach has four, port-forward two for each port. */

@@ -2,7 +2,7 @@
 
 import { Buffer } from 'node:buffer';
 import { Duplex } from 'node:stream';
-import { PENDING_ENTRY_COST_BYTES } from './constants.ts';
+import { PENDING_ENTRY_COST_BYTES } from '../limits.ts';
 
 /** What a channel needs of its connection. */
 export type ChannelWire = {

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { RawClient, type ServeForward, startServer, SUCCESS, type TestServer } from '../../streaming/test-server.ts';
 import type { ForwardedConnection, PortForwardTransport } from '../port-forward.ts';
-import { MAX_PENDING_INPUT_BYTES } from './constants.ts';
+import { MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import { decodeBase64Fast } from './base64-text.ts';
 
 const MIB = 1024 * 1024;

@@ -5,10 +5,11 @@
 import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import type { PortForwardHandlers, PortForwardTransport } from '../port-forward.ts';
-import { CLOSE_CODE, LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from './constants.ts';
+import { LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from '../limits.ts';
+import { CLOSE_CODE } from './constants.ts';
 import { FrameParser } from './frame-parser.ts';
 import { KEEPALIVE_TIMES, Keepalive, type KeepaliveTimes } from './keepalive.ts';
-import { LINGER_TIMES, type LingerTimes, linger } from './linger.ts';
+import { LINGER_TIMES, type LingerTimes, linger } from '../linger.ts';
 import { MessageSender } from './message-sender.ts';
 import { PortChannel } from './port-channel.ts';
 import { PortChannels } from './port-channels.ts';

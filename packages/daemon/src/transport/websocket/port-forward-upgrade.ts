@@ -1,5 +1,6 @@
 // Judges a WebSocket upgrade request for port-forward, and opens what its subprotocol stands for.
 
+import { openTunnel, TUNNEL_PROTOCOL } from '../tunnel/open-tunnel.ts';
 import type { AcceptedForward, Refusal, UpgradeRequest } from '../upgrade.ts';
 import { acceptance, noCommonProtocol, readHandshake } from './handshake.ts';
 import { PortForwardWebSocket } from './port-forward-transport.ts';
@@ -17,6 +18,7 @@ const PROTOCOLS: Readonly<Record<string, OpenForward>> = {
   '': channels('', 'binary'),
   'v4.channel.k8s.io': channels('v4.channel.k8s.io', 'binary'),
   'v4.base64.channel.k8s.io': channels('v4.base64.channel.k8s.io', 'base64'),
+  [TUNNEL_PROTOCOL]: openTunnel,
 };
 
 /** Says whether the request becomes a port-forward session over WebSocket. */
