@@ -51,7 +51,9 @@ function httpStatus(error: unknown): { status: number; message: string } {
   if (error instanceof UpgradeRefused) return { status: error.status, message: error.message };
   if (!(error instanceof RpcError)) return { status: 500, message: String(error) };
   const known: Readonly<Record<string, number>> = { NOT_FOUND: 404, RESOURCE_EXHAUSTED: 429 };
-  return { status: known[error.status] ?? 500, message: error.message };
+  // The text of Go's gRPC errors, as kubelet passes it on: FAILED_PRECONDITION is FailedPrecondition there.
+  const code = error.status.toLowerCase().replaceAll(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return { status: known[error.status] ?? 500, message: `rpc error: code = ${code} desc = ${error.message}` };
 }
 
 async function streamingUrl({ cri, cluster }: StreamContext, wanted: PodRequest): Promise<string> {
