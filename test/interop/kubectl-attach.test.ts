@@ -14,7 +14,6 @@ import { eventually } from '../src/processes.ts';
 const FIRST_DETACHING = 36;
 /** A shell with a prompt that no output can be mistaken for. */
 const SHELL = "PS1='>> ' exec sh";
-const PROMPT = />> (\x1b\[6n)?$/;
 
 let daemon: TestDaemon;
 let api: ApiServer;
@@ -101,10 +100,7 @@ for (const [number, leg] of legs().entries()) {
       const pod = await api.cluster.run(name('terminal'), SHELL, { stdin: true, tty: true });
       {
         await using screen = kubectl.atTerminal(['attach', '-it', name('terminal')]);
-        await eventually('a prompt', () => {
-          screen.type('\r');
-          return PROMPT.test(screen.text);
-        });
+        await screen.prompt();
         screen.type('marker=kept; stty size; tty\r');
         await screen.sees(/^24 80\r$[^]*^\/dev\/\S+\r$/m);
         screen.type("sh -c 'echo begun; exec sleep 1000'\r");
@@ -125,10 +121,7 @@ for (const [number, leg] of legs().entries()) {
       }
       assert.ok(await isRunning(pod));
       await using again = kubectl.atTerminal(['attach', '-it', name('terminal')]);
-      await eventually('a prompt', () => {
-        again.type('\r');
-        return PROMPT.test(again.text);
-      });
+      await again.prompt();
       again.type('echo "marker is $marker"\r');
       await again.sees(/^marker is kept\r$/m);
       again.type('exit\r');

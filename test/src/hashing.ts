@@ -1,4 +1,5 @@
 /** What a process writes or a tree holds, by size and SHA-256. */
+import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
@@ -34,4 +35,13 @@ export function sumOfTree(folder: string): Record<string, string> {
     else if (entry.isFile()) sums[name] = createHash('sha256').update(readFileSync(path)).digest('hex');
   }
   return sums;
+}
+
+/** Fails with the place of the first difference, where both texts are too long to be shown. */
+export function sameText(actual: string, expected: string): void {
+  if (actual === expected) return;
+  let at = 0;
+  while (at < actual.length && actual[at] === expected[at]) at += 1;
+  const around = (text: string): string => JSON.stringify(text.slice(Math.max(0, at - 40), at + 40));
+  assert.fail(`${actual.length} characters for ${expected.length}; from ${at} on: ${around(actual)} for ${around(expected)}`);
 }

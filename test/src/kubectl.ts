@@ -56,8 +56,9 @@ export class Kubectl {
     return this.leg.age.minor;
   }
 
-  spawn(args: readonly string[]): ChildProcess {
-    return spawn(this.leg.age.path, [...args], { stdio: 'pipe', env: this.#environment });
+  /** @param output a file for its stdout, in place of a pipe */
+  spawn(args: readonly string[], output: number | 'pipe' = 'pipe'): ChildProcess {
+    return spawn(this.leg.age.path, [...args], { stdio: ['pipe', output, 'pipe'], env: this.#environment });
   }
 
   /** Runs a command to its end; `input` is all of its stdin. */

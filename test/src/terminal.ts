@@ -38,6 +38,19 @@ export class Terminal implements AsyncDisposable {
     );
   }
 
+  /** Presses return until there is a prompt, as a person who looks at an empty screen. */
+  async prompt(pattern = /[#$>] (\x1b\[6n)?$/): Promise<void> {
+    await eventually(
+      () => `a prompt; the screen is ${JSON.stringify(this.text.slice(-500))}`,
+      () => {
+        if (this.#script.exitCode !== null)
+          throw new Error(`it ended without a prompt: ${JSON.stringify(this.text.slice(0, 1500))}`);
+        this.type('\r');
+        return pattern.test(this.text);
+      },
+    );
+  }
+
   /** Changes the window's size, as a window system does. */
   resize(columns: number, rows: number): void {
     execFileSync('stty', ['-F', readlinkSync(`/proc/${this.pid}/fd/0`), 'cols', String(columns), 'rows', String(rows)]);
