@@ -5,10 +5,10 @@ import { ContainerState } from '@berth/cri-api';
 import { ApiServer } from '../src/api-server/api-server.ts';
 import type { ClusterPod } from '../src/api-server/pod.ts';
 import { AttachClient } from '../src/attach.ts';
-import { collect } from '../src/crictl.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { Kubectl, legs } from '../src/kubectl.ts';
 import { eventually } from '../src/processes.ts';
+import { Watched } from '../src/watched.ts';
 
 /** The first that lets go by ctrl-p ctrl-q. */
 const FIRST_DETACHING = 36;
@@ -63,13 +63,10 @@ for (const [number, leg] of legs().entries()) {
       const script =
         '(i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done) & read go; kill $!; wait; echo out; echo err >&2; exit 3';
       const pod = await api.cluster.run(name('output'), script, { stdin: true });
-      const child = kubectl.spawn(['attach', name('output')]);
-      const done = collect(child);
-      let seen = '';
-      child.stdout?.on('data', (chunk) => (seen += String(chunk)));
-      await eventually('it is attached', () => /\d\n/.test(seen));
+      await using client = new Watched(kubectl.spawn(['attach', name('output')]));
+      await client.sees(/\d\n/);
       await say(pod, 'go\n');
-      const { code, stdout, stderr } = await done;
+      const { code, stdout, stderr } = await client.ran();
       assert.equal(code, 0, stderr);
       assert.match(stderr, /^err\n/m);
       const lines = stdout.split('\n');
@@ -135,14 +132,10 @@ for (const [number, leg] of legs().entries()) {
           stdin: true,
           stdinOnce,
         });
-        const child = kubectl.spawn(['attach', '-i', name(`break-${stdinOnce}`)]);
-        const done = collect(child);
-        let seen = '';
-        child.stdout?.on('data', (chunk) => (seen += String(chunk)));
-        child.stdin?.write('hello\n');
-        await eventually('it is attached', () => seen === 'got hello\n');
-        child.kill('SIGINT');
-        assert.notEqual((await done).code, 0);
+        await using client = new Watched(kubectl.spawn(['attach', '-i', name(`break-${stdinOnce}`)]));
+        client.write('hello\n');
+        await client.sees(/^got hello\n$/);
+        assert.notEqual((await client.interrupt()).code, 0);
         if (stdinOnce) {
           await eventually('the container ends', async () => !(await isRunning(pod)));
           continue;
@@ -176,15 +169,12 @@ for (const [number, leg] of legs().entries()) {
       const pod = await api.cluster.run(name('restart'), 'echo "pid $$"; while read -r line; do echo "got $line"; done', {
         stdin: true,
       });
-      const child = kubectl.spawn(['attach', '-i', name('restart')]);
-      const done = collect(child);
-      let seen = '';
-      child.stdout?.on('data', (chunk) => (seen += String(chunk)));
-      child.stdin?.write('one\n');
-      await eventually('it is attached', () => seen === 'got one\n');
+      await using client = new Watched(kubectl.spawn(['attach', '-i', name('restart')]));
+      client.write('one\n');
+      await client.sees(/^got one\n$/);
       const before = pod.instance().id;
       await pod.restart('main');
-      const { code, stdout, stderr } = await done;
+      const { code, stdout, stderr } = await client.ran();
       assert.equal(code, 0, stderr);
       assert.equal(stdout, 'got one\n');
       assert.notEqual(pod.instance().id, before);

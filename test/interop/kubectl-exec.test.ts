@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { ApiServer } from '../src/api-server/api-server.ts';
-import { collect } from '../src/crictl.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { feed, sumOf } from '../src/hashing.ts';
 import { Kubectl, legs } from '../src/kubectl.ts';
 import { eventually, listProcesses } from '../src/processes.ts';
 import { randomBlocks, randomSha256 } from '../src/random.ts';
+import { Watched } from '../src/watched.ts';
 
 const MIB = 1024 * 1024;
 
@@ -78,15 +78,13 @@ for (const [number, leg] of legs().entries()) {
     test('kubectl that is killed, or interrupted, leaves nothing of its command behind', async () => {
       for (const signal of ['SIGKILL', 'SIGINT'] as const) {
         const seconds = `9${number}${signal === 'SIGINT' ? 1 : 2}77`;
-        const child = kubectl.spawn(['exec', '-i', 'box', '--', 'sh', '-c', `sleep ${seconds} & echo up; sleep ${seconds}; wait`]);
-        const done = collect(child);
-        let seen = '';
-        child.stdout?.on('data', (chunk) => (seen += String(chunk)));
-        await eventually('the command runs', () => seen === 'up\n');
+        const script = `sleep ${seconds} & echo up; sleep ${seconds}; wait`;
+        await using client = new Watched(kubectl.spawn(['exec', '-i', 'box', '--', 'sh', '-c', script]));
+        await client.sees(/^up\n$/);
         const left = (): number => listProcesses().filter(({ command }) => command === `sleep ${seconds}`).length;
         await eventually('both sleep', () => left() === 2);
-        child.kill(signal);
-        await done;
+        client.child.kill(signal);
+        await client.ran();
         await eventually('nothing of the command is left', () => left() === 0);
       }
     });

@@ -16,6 +16,7 @@ export type PodSpec = {
   readonly ephemeralContainers?: readonly ContainerSpec[];
   readonly hostNetwork?: boolean;
   readonly restartPolicy?: string;
+  readonly securityContext?: object;
 };
 
 export type PodManifest = {

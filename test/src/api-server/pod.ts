@@ -95,7 +95,8 @@ export class ClusterPod {
       apiVersion: 'v1',
       kind: 'Pod',
       metadata: { ...metadata, ...more },
-      spec,
+      // kubectl counts on what a server fills in.
+      spec: { securityContext: {}, ...spec },
       status: podStatus(spec, containers, ephemeral),
     };
   }
