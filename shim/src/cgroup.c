@@ -18,10 +18,13 @@
 // Process ids read at once.
 #define PIDS_BYTES 4096
 
-void cgroup_join(const char *directory) {
-  char path[PATH_MAX];
-  if (snprintf(path, sizeof path, "%s/cgroup.procs", directory) < (int)sizeof path) write_text(path, "0");
+void cgroup_move(const char *directory, pid_t pid) {
+  char path[PATH_MAX], text[16];
+  snprintf(text, sizeof text, "%d", (int)pid);
+  if (snprintf(path, sizeof path, "%s/cgroup.procs", directory) < (int)sizeof path) write_text(path, text);
 }
+
+void cgroup_join(const char *directory) { cgroup_move(directory, 0); }
 
 // Calls `visit` for the cgroup and everything below it, children first.
 static void walk(const char *directory, int depth, void (*visit)(const char *directory, void *context), void *context) {

@@ -71,7 +71,7 @@ void monitor_reap(struct shim *shim) {
   bool ended = false;
   while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
     if (pid == shim->monitor) ended = true;
-    else if (shim->execs > 0) shim->execs--;
+    else if (pid != shim->mover && shim->execs > 0) shim->execs--;
   }
   if (!ended) return;
   shim->monitor = 0;

@@ -97,7 +97,13 @@ static void protect(struct shim *shim) {
   char score[32];
   if (read_text("/proc/self/oom_score_adj", score, sizeof score) > 0) shim->oom_score = strdup(score);
   write_text("/proc/self/oom_score_adj", SHIM_OOM_SCORE);
-  for (unsigned i = 0; i < shim->config.shim_cgroup_count; i++) cgroup_join(shim->config.shim_cgroups[i]);
+  if (shim->config.shim_cgroup_count == 0) return;
+  // By another process: the kernel lets whoever moves one wait for milliseconds, and the container can start meanwhile.
+  pid_t self = getpid();
+  shim->mover = fork();
+  if (shim->mover != 0) return;
+  for (unsigned i = 0; i < shim->config.shim_cgroup_count; i++) cgroup_move(shim->config.shim_cgroups[i], self);
+  _exit(0);
 }
 
 // Everything up to lxc-start. 0 or an errno, with the kind of error and what it is about.

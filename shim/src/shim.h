@@ -110,7 +110,7 @@ struct shim {
   size_t text_pages_bytes;
   uint64_t now;  // monotonic ms, once per turn of the loop
   // LXC's side.
-  pid_t monitor, init;
+  pid_t monitor, init, mover;
   char *oom_score;
   int init_pidfd, fifo, words, handshake, status;
   char fifo_path[PATH_MAX];
@@ -225,6 +225,7 @@ void exec_kill(struct shim *shim);
 
 // cgroup.c
 void cgroup_join(const char *directory);
+void cgroup_move(const char *directory, pid_t pid);
 int cgroup_signal(const char *directory, int signal);
 bool cgroup_kill(const char *directory);
 bool cgroup_kill_session(const char *directory, pid_t session);

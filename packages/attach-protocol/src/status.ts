@@ -56,7 +56,7 @@ export function exitCodeStatus(
  * What goes onto the status channel, or undefined when the protocol says nothing: the old ones carry text and only on failure, so that
  * a clean close without a status is their success.
  */
-export function encodeStatus(protocol: Subprotocol, status: WireStatus): Uint8Array | undefined {
+export function encodeStatus(protocol: Pick<Subprotocol, 'status'>, status: WireStatus): Uint8Array | undefined {
   if (protocol.status === 'json') return encoder.encode(JSON.stringify(status));
   if (status.status === 'Success') return undefined;
   return encoder.encode(status.message ?? status.reason ?? 'failed');

@@ -14,7 +14,7 @@ export function refuseRequest(response: ServerResponse, refusal: Refusal): void 
 
 /** Refuses on a connection that was handed over for an upgrade: the answer, FIN, and what comes is discarded until the client closes. */
 export function refuseUpgrade(socket: Socket, refusal: Refusal): void {
-  const head = Object.entries(headersOf(refusal)).map(([name, value]) => `${name}: ${value}\r\n`);
+  const head = Object.entries(headersOf(refusal)).flatMap(([name, value]) => [value].flat().map((one) => `${name}: ${one}\r\n`));
   socket.on('error', () => socket.destroy());
   const timer = setTimeout(() => socket.destroy(), REFUSED_LINGER_MS).unref();
   socket.once('close', () => clearTimeout(timer));
@@ -22,9 +22,11 @@ export function refuseUpgrade(socket: Socket, refusal: Refusal): void {
   socket.end(`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}\r\n${head.join('')}\r\n${bodyOf(refusal)}`);
 }
 
-function headersOf(refusal: Refusal): Record<string, string> {
+function headersOf(refusal: Refusal): Record<string, string | string[]> {
   return {
-    ...refusal.headers,
+    ...Object.fromEntries(
+      Object.entries(refusal.headers ?? {}).map(([name, value]) => [name, typeof value === 'string' ? value : [...value]]),
+    ),
     'Content-Type': 'text/plain; charset=utf-8',
     'X-Content-Type-Options': 'nosniff',
     'Content-Length': String(Buffer.byteLength(bodyOf(refusal))),

@@ -1,7 +1,9 @@
 // Decides what becomes of an HTTP request to the streaming server; pure, and the one place that chooses HTTP statuses.
 
 import type { IncomingHttpHeaders } from 'node:http';
+import { judgeSpdyForward, judgeSpdyUpgrade } from '../transport/spdy/upgrade.ts';
 import type { Accepted, AcceptedForward, JudgeForwardUpgrade, JudgeUpgrade, Refusal } from '../transport/upgrade.ts';
+import { judgeWebSocketForward } from '../transport/websocket/port-forward-upgrade.ts';
 import { judgeWebSocketUpgrade } from '../transport/websocket/upgrade.ts';
 import type { ConnectionInfo, SessionKind } from './handler.ts';
 
@@ -25,10 +27,14 @@ const RETRY_AFTER_SECONDS = '60';
 
 /** By the name in the Upgrade header, lower case. */
 const UPGRADES: Readonly<Record<string, JudgeUpgrade>> = {
+  'spdy/3.1': judgeSpdyUpgrade,
   websocket: judgeWebSocketUpgrade,
 };
 
-const FORWARD_UPGRADES: Readonly<Record<string, JudgeForwardUpgrade>> = {};
+const FORWARD_UPGRADES: Readonly<Record<string, JudgeForwardUpgrade>> = {
+  'spdy/3.1': judgeSpdyForward,
+  websocket: judgeWebSocketForward,
+};
 
 /**
  * Judges a request in a fixed order: path, method, ticket, query, upgrade. Nothing is consumed. `known` says whether a token has a

@@ -10,7 +10,7 @@ import { test } from 'node:test';
 import { SUBPROTOCOLS, encodeMessage, type SubprotocolName } from '@berth/attach-protocol';
 import { WebSocket } from 'ws';
 import { OUTBOUND_HIGH_WATER } from '../transport/transport.ts';
-import { MAX_PENDING_INPUT_BYTES } from '../transport/websocket/constants.ts';
+import { MAX_PENDING_INPUT_BYTES } from '../transport/limits.ts';
 import { clientFrame, randomFrom } from '../transport/websocket/test-frames.ts';
 import { handlers, Pump, RawClient, type Serve, startServer, SUCCESS } from './test-server.ts';
 

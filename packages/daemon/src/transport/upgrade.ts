@@ -9,8 +9,13 @@ import type { Transport } from './transport.ts';
 /** The part of an HTTP request that decides. */
 export type UpgradeRequest = { readonly method: string; readonly headers: IncomingHttpHeaders };
 
-/** The streams that the client asked for; nothing else is sent or taken. */
-export type RequestedStreams = { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean };
+/** The streams that the client asked for; nothing else is sent or taken. With a terminal (`tty`), what comes is all stdout. */
+export type RequestedStreams = {
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  readonly tty: boolean;
+};
 
 /** The HTTP answer to a request that does not become a connection; the connection is closed after it. */
 export type Refusal = {
@@ -18,7 +23,8 @@ export type Refusal = {
   readonly status: number;
   /** One sentence, sent as plain text. */
   readonly message: string;
-  readonly headers?: Readonly<Record<string, string>>;
+  /** Of several values, each is a header line of its own. */
+  readonly headers?: Readonly<Record<string, string | readonly string[]>>;
 };
 
 /** The request for a session of stdin, stdout and stderr (attach, exec) is good: `open` answers 101 and takes the socket over, with what came behind the request (`head`). */

@@ -1,7 +1,8 @@
 // Turns a client's data messages into what they mean on the remotecommand channels: input, its end, sizes.
 
 import { Buffer } from 'node:buffer';
-import { CHANNEL, decodeBase64, LAST_DATA_CHANNEL, SizeDecoder, type Subprotocol, type WireSize } from '@berth/attach-protocol';
+import { CHANNEL, LAST_DATA_CHANNEL, SizeDecoder, type Subprotocol, type WireSize } from '@berth/attach-protocol';
+import { decodeBase64Fast } from './base64-text.ts';
 
 /** What messages can mean. */
 export type ChannelEvents = {
@@ -104,16 +105,4 @@ export class ChannelReader {
     this.#keptBytes = 0;
     return whole;
   }
-}
-
-/**
- * Node's decoder is many times faster than the portable one but takes anything: its answer counts only where encoding it again gives the
- * same text. What remains (line ends, loose last bits, garbage) is for the strict decoder to judge.
- */
-function decodeBase64Fast(text: Buffer): Buffer | undefined {
-  const latin1 = text.toString('latin1');
-  const decoded = Buffer.from(latin1, 'base64');
-  if (decoded.toString('base64') === latin1) return decoded;
-  const strict = decodeBase64(text);
-  return strict === undefined ? undefined : Buffer.from(strict.buffer, strict.byteOffset, strict.byteLength);
 }

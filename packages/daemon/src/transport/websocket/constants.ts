@@ -17,6 +17,7 @@ export const CLOSE_CODE = Object.freeze({
   goingAway: 1001,
   protocolError: 1002,
   invalidPayload: 1007,
+  policyViolation: 1008,
   tooBig: 1009,
 } as const);
 
@@ -25,21 +26,6 @@ export const MAX_MESSAGE_BYTES = 32 * 1024 * 1024;
 
 /** Section 5.5. */
 export const MAX_CONTROL_PAYLOAD_BYTES = 125;
-
-/**
- * Payload of one message that we send. Chunks from the container's shim are at most this long, so that they leave as they came; more
- * would only let a client's small read wait for more.
- */
-export const MAX_SENT_PAYLOAD_BYTES = 64 * 1024;
-
-/**
- * Input that may wait here while the session takes none, before the socket is not read any more. Enough for a paste or some seconds of
- * pings between two reads of a slow container, little enough for a thousand sessions (`entryCost` counts in).
- */
-export const MAX_PENDING_INPUT_BYTES = 256 * 1024;
-
-/** What one waiting piece of input costs beyond its bytes (object, view, list slot): a client of one-byte messages is bounded as well. */
-export const PENDING_ENTRY_COST_BYTES = 256;
 
 /**
  * How often an unsolicited pong goes out while the socket is not read. client-go gives up 61 s after the last pong and pings every 5 s:
@@ -55,15 +41,3 @@ export const PING_INTERVAL_MS = 25_000;
  * stopped client (Ctrl-Z, a sleeping pager) answers no ping, but its kernel answers probes, and it must miss nothing.
  */
 export const KEEPALIVE_DELAY_MS = 25_000;
-
-/**
- * How long a client that has been sent everything may take no byte before the connection is given up. Longer than a client
- * that is stopped for a minute and continued, as every byte is promised to that one.
- */
-export const LINGER_NO_PROGRESS_MS = 120_000;
-
-/** How often progress is looked at while lingering; most clients close within milliseconds, long before the first look. */
-export const LINGER_POLL_MS = 5_000;
-
-/** How long input of a client that is gone waits for a container that reads none of it; the time that stdin EOF gives as well. */
-export const LOST_CLIENT_INPUT_MS = 30_000;

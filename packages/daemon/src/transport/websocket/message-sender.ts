@@ -5,20 +5,22 @@ import type { Socket } from 'node:net';
 import type { Subprotocol } from '@berth/attach-protocol';
 import { OUTBOUND_HIGH_WATER } from '../transport.ts';
 import { closeFrame, frameHead, wholeFrame } from './frame-header.ts';
-import { MAX_SENT_PAYLOAD_BYTES, OPCODE } from './constants.ts';
+import { MAX_SENT_PAYLOAD_BYTES } from '../limits.ts';
+import { OPCODE } from './constants.ts';
 
 const EMPTY = Buffer.alloc(0);
-/** Channel bytes, made once for all connections. */
-const CHANNEL_BYTES = [0, 1, 2, 3].map((channel) => Buffer.of(channel));
+/** Channel bytes, made once for all connections: attach has four, port-forward two for each port. */
+const CHANNEL_BYTES = Array.from({ length: 256 }, (_, channel) => Buffer.of(channel));
+const DIGIT_ZERO = 48;
 
 /** One per connection. Sends nothing once the socket has been ended. */
 export class MessageSender {
   readonly #socket: Socket;
-  readonly #protocol: Subprotocol;
+  readonly #encoding: Subprotocol['encoding'];
 
-  constructor(socket: Socket, protocol: Subprotocol) {
+  constructor(socket: Socket, { encoding }: Pick<Subprotocol, 'encoding'>) {
     this.#socket = socket;
-    this.#protocol = protocol;
+    this.#encoding = encoding;
   }
 
   /** As much waits in user space as may stand in front of a pong. */
@@ -37,8 +39,11 @@ export class MessageSender {
     let at = 0;
     do {
       const part = payload.length <= MAX_SENT_PAYLOAD_BYTES ? payload : payload.subarray(at, at + MAX_SENT_PAYLOAD_BYTES);
-      if (this.#protocol.encoding === 'binary') this.#binary(channel, part);
-      else this.#socket.write(wholeFrame(OPCODE.text, Buffer.from(String(channel) + asBase64(part), 'latin1')));
+      if (this.#encoding === 'binary') this.#binary(channel, part);
+      else
+        this.#socket.write(
+          wholeFrame(OPCODE.text, Buffer.from(String.fromCharCode(DIGIT_ZERO + channel) + asBase64(part), 'latin1')),
+        );
       at += part.length;
     } while (at < payload.length);
     this.#socket.uncork();

@@ -47,7 +47,7 @@ async function pair(times: Partial<TransportTimes> = {}, more: Partial<Transport
       socket,
       head: Buffer.alloc(0),
       protocol: SUBPROTOCOLS['v5.channel.k8s.io'],
-      streams: { stdin: true, stdout: true, stderr: false },
+      streams: { stdin: true, stdout: true, stderr: false, tty: false },
     },
     { ...TIMES, ...times },
   );

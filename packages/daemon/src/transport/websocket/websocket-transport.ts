@@ -2,23 +2,17 @@
 
 import type { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
-import {
-  CHANNEL,
-  encodeStatus,
-  exitCodeStatus,
-  failureStatus,
-  type Subprotocol,
-  successStatus,
-  type WireStatus,
-} from '@berth/attach-protocol';
+import { CHANNEL, encodeStatus, type Subprotocol } from '@berth/attach-protocol';
 import type { OutputStream, SessionStatus, Transport, TransportHandlers } from '../transport.ts';
 import type { RequestedStreams } from '../upgrade.ts';
+import { wireStatus } from '../wire-status.ts';
 import { ChannelReader } from './channel-reader.ts';
-import { CLOSE_CODE, LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from './constants.ts';
+import { LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from '../limits.ts';
+import { CLOSE_CODE } from './constants.ts';
 import { FrameParser } from './frame-parser.ts';
-import { InputQueue } from './input-queue.ts';
+import { InputQueue } from '../input-queue.ts';
 import { KEEPALIVE_TIMES, Keepalive, type KeepaliveTimes } from './keepalive.ts';
-import { LINGER_TIMES, type LingerTimes, linger } from './linger.ts';
+import { LINGER_TIMES, type LingerTimes, linger } from '../linger.ts';
 import { MessageSender } from './message-sender.ts';
 
 /** An upgraded connection: the 101 has been written to the socket. */
@@ -244,11 +238,4 @@ export class WebSocketTransport implements Transport {
     this.#input.close(this.#lossReason);
     if (this.#input.bytes > 0) setTimeout(() => this.#input.discard(), this.#times.lostInputMs).unref();
   }
-}
-
-function wireStatus(status: SessionStatus): WireStatus {
-  if (status.status === 'Success') return successStatus();
-  return status.exitCode === undefined
-    ? failureStatus(status.message, status.reason, status.code)
-    : exitCodeStatus(status.exitCode, status.message);
 }

@@ -1,7 +1,8 @@
 // Holds a client's input in order while the session takes none, and puts runs of small messages together.
 
 import { Buffer } from 'node:buffer';
-import { PENDING_ENTRY_COST_BYTES } from './constants.ts';
+import { Fifo } from './fifo.ts';
+import { PENDING_ENTRY_COST_BYTES } from './limits.ts';
 
 /** What the queue hands on, in the order in which it came. */
 export type InputEvents = {
@@ -19,9 +20,7 @@ const SMALL_PIECE_BYTES = 1024;
  */
 export class InputQueue {
   readonly #events: InputEvents;
-  #waiting: Buffer[] = [];
-  /** Place of the next chunk in `#waiting`, so that taking one moves nothing. */
-  #next = 0;
+  readonly #waiting = new Fifo<Buffer>();
   #gathered: Buffer[] = [];
   #bytes = 0;
   #paused = false;
@@ -105,13 +104,11 @@ export class InputQueue {
   #deliver(): void {
     if (this.#delivering || this.#done) return;
     this.#delivering = true;
-    while (!this.#paused && this.#next < this.#waiting.length) {
-      const chunk = this.#waiting[this.#next] as Buffer;
-      this.#next += 1;
+    while (!this.#paused && this.#waiting.length > 0) {
+      const chunk = this.#waiting.shift() as Buffer;
       this.#bytes -= chunk.length + PENDING_ENTRY_COST_BYTES;
       this.#events.stdin(chunk);
     }
-    if (this.#next === this.#waiting.length) this.#forget();
     this.#delivering = false;
     if (this.#bytes === 0) this.#deliverEnd();
   }
@@ -128,8 +125,7 @@ export class InputQueue {
   }
 
   #forget(): void {
-    this.#waiting = [];
-    this.#next = 0;
+    this.#waiting.clear();
     this.#bytes = 0;
     this.#gathered = [];
   }

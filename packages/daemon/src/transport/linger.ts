@@ -1,7 +1,7 @@
 // Ends a connection without losing what the peer has not read: half-close, then wait for as long as it takes bytes.
 
 import type { Socket } from 'node:net';
-import { LINGER_NO_PROGRESS_MS, LINGER_POLL_MS } from './constants.ts';
+import { LINGER_NO_PROGRESS_MS, LINGER_POLL_MS } from './limits.ts';
 import { unsentBytes } from './unsent-bytes.ts';
 
 /** Times of a linger; injected by tests only. */
@@ -16,6 +16,13 @@ export const LINGER_TIMES: LingerTimes = { noProgressMs: LINGER_NO_PROGRESS_MS, 
  */
 export function linger(socket: Socket, times: LingerTimes = LINGER_TIMES): void {
   if (socket.destroyed) return;
+  destroyWithoutProgress(socket, times);
+  socket.end();
+}
+
+/** The same without FIN, for a connection that has more to write before its end. */
+export function destroyWithoutProgress(socket: Socket, times: LingerTimes = LINGER_TIMES): void {
+  if (socket.destroyed) return;
   const { localPort, remotePort } = socket;
   let last = '';
   let since = performance.now();
@@ -29,5 +36,4 @@ export function linger(socket: Socket, times: LingerTimes = LINGER_TIMES): void 
   };
   const timer = setInterval(() => void look(), times.pollMs).unref();
   socket.once('close', () => clearInterval(timer));
-  socket.end();
 }

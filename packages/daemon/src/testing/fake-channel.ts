@@ -1,0 +1,79 @@
+/** A byte channel without a wire: the test is the peer, and says how much is queued. */
+import { Buffer } from 'node:buffer';
+import type { ByteChannel, ByteChannelEvents } from '../transport/byte-channel.ts';
+
+export class FakeChannel implements ByteChannel {
+  #events: ByteChannelEvents | undefined;
+  #sent: Buffer[] = [];
+  /** Bytes that count as waiting; what is written adds to it while `holds`. */
+  queued = 0;
+  holds = false;
+  paused = false;
+  hurried = false;
+  isEnded = false;
+  isDestroyed = false;
+
+  start(events: ByteChannelEvents): void {
+    this.#events = events;
+  }
+
+  get started(): boolean {
+    return this.#events !== undefined;
+  }
+
+  write(parts: readonly Uint8Array[]): void {
+    if (this.isEnded || this.isDestroyed) return;
+    const bytes = Buffer.concat(parts);
+    this.#sent.push(bytes);
+    if (this.holds) this.queued += bytes.length;
+  }
+
+  pause(): void {
+    this.paused = true;
+  }
+
+  resume(): void {
+    this.paused = false;
+  }
+
+  giveUpWhenStuck(): void {
+    this.hurried = true;
+  }
+
+  end(): void {
+    this.isEnded = true;
+    this.paused = false;
+  }
+
+  destroy(): void {
+    if (this.isDestroyed) return;
+    this.isDestroyed = true;
+    queueMicrotask(() => this.#events?.closed('destroyed'));
+  }
+
+  /** What was written since it was asked last. */
+  take(): Buffer {
+    const sent = Buffer.concat(this.#sent);
+    this.#sent = [];
+    return sent;
+  }
+
+  /** The peer sends bytes. */
+  receive(...parts: Uint8Array[]): void {
+    this.#events?.data(Buffer.concat(parts));
+  }
+
+  /** The peer takes all that waits. */
+  drain(): void {
+    this.queued = 0;
+    this.#events?.drain();
+  }
+
+  peerEnds(): void {
+    this.#events?.ended('client went away');
+  }
+
+  close(reason = 'connection lost: ECONNRESET'): void {
+    this.#events?.closed(reason);
+  }
+}

@@ -1,0 +1,32 @@
+/**
+ * The seam between SPDY and what carries its bytes: a TCP or TLS connection, or a WebSocket whose messages are a tunnel. A channel knows
+ * how to queue, hold back and end; it knows no frames of what it carries.
+ */
+export interface ByteChannel {
+  /** Begins to deliver events. Called once; nothing is read before. */
+  start(events: ByteChannelEvents): void;
+  /** Sends pieces that belong together; takes them as they are, never changes them. Ignored once the channel has been ended. */
+  write(parts: readonly Uint8Array[]): void;
+  /** Bytes that wait in this process. */
+  readonly queued: number;
+  /** Stops and goes on reading. What has been read already still comes. */
+  pause(): void;
+  resume(): void;
+  /** From now on a peer that takes none of what is queued for the linger time is given up. */
+  giveUpWhenStuck(): void;
+  /** Ends behind what is queued, and reads and discards until the peer has closed or is given up: never a reset over unread output. */
+  end(): void;
+  /** Ends at once. */
+  destroy(): void;
+}
+
+export type ByteChannelEvents = {
+  /** The next bytes; they belong to whoever takes them. */
+  data(chunk: Buffer): void;
+  /** Nothing waits any more, after something did. */
+  drain(): void;
+  /** The peer will send nothing more; said once, and not after `closed`. */
+  ended(reason: string): void;
+  /** The channel is gone; the last event. */
+  closed(reason: string): void;
+};

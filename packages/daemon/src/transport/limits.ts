@@ -1,0 +1,28 @@
+// Limits and waiting times that hold for every transport, whatever its frames are.
+
+/**
+ * Payload of one frame or message that we send. Chunks from the container's shim are at most this long, so that they leave as they came;
+ * more would only let a client's small read wait for more.
+ */
+export const MAX_SENT_PAYLOAD_BYTES = 64 * 1024;
+
+/**
+ * Input that may wait here while the session takes none, before the socket is not read any more. Enough for a paste or some seconds of
+ * pings between two reads of a slow container, little enough for a thousand sessions (`entryCost` counts in).
+ */
+export const MAX_PENDING_INPUT_BYTES = 256 * 1024;
+
+/** What one waiting piece of input costs beyond its bytes (object, view, list slot): a client of one-byte messages is bounded as well. */
+export const PENDING_ENTRY_COST_BYTES = 256;
+
+/** How long input of a client that is gone waits for a container that reads none of it; the time that stdin EOF gives as well. */
+export const LOST_CLIENT_INPUT_MS = 30_000;
+
+/**
+ * How long a client that has been sent everything may take no byte before the connection is given up. Longer than a client
+ * that is stopped for a minute and continued, as every byte is promised to that one.
+ */
+export const LINGER_NO_PROGRESS_MS = 120_000;
+
+/** How often progress is looked at while lingering; most clients close within milliseconds, long before the first look. */
+export const LINGER_POLL_MS = 5_000;

@@ -1,0 +1,73 @@
+// A connection as a byte channel: what every stream of Node's that is a socket can do.
+
+import type { Buffer } from 'node:buffer';
+import type { Socket } from 'node:net';
+import type { ByteChannel, ByteChannelEvents } from './byte-channel.ts';
+import { destroyWithoutProgress, LINGER_TIMES, type LingerTimes, linger } from './linger.ts';
+import { probePeer } from './probe-peer.ts';
+
+export class SocketChannel implements ByteChannel {
+  readonly #socket: Socket;
+  readonly #times: LingerTimes;
+  #events: ByteChannelEvents | undefined;
+  #reason = 'connection lost';
+  #ending = false;
+
+  /** `head`: what came behind the request in the same packet. */
+  constructor(socket: Socket, head: Buffer, times: LingerTimes = LINGER_TIMES) {
+    this.#socket = socket;
+    this.#times = times;
+    socket.setNoDelay(true);
+    probePeer(socket);
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.#reason = `connection lost: ${error.code ?? error.message}`;
+    });
+    socket.once('close', () => this.#events?.closed(this.#reason));
+    if (head.length > 0) socket.unshift(head);
+  }
+
+  get queued(): number {
+    return this.#socket.writableLength;
+  }
+
+  start(events: ByteChannelEvents): void {
+    this.#events = events;
+    // Lost before it was wanted: said as any other loss, and not from within this call.
+    if (this.#socket.destroyed) return queueMicrotask(() => events.closed(this.#reason));
+    this.#socket.on('drain', () => events.drain());
+    this.#socket.on('data', (chunk: Buffer) => events.data(chunk));
+    this.#socket.once('end', () => events.ended('client went away'));
+  }
+
+  write(parts: readonly Uint8Array[]): void {
+    if (!this.#socket.writable) return;
+    if (parts.length === 1) return void this.#socket.write(parts[0] as Uint8Array);
+    this.#socket.cork();
+    for (const part of parts) this.#socket.write(part);
+    this.#socket.uncork();
+  }
+
+  pause(): void {
+    if (!this.#ending) this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  giveUpWhenStuck(): void {
+    destroyWithoutProgress(this.#socket, this.#times);
+  }
+
+  end(): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    linger(this.#socket, this.#times);
+    this.#socket.resume();
+  }
+
+  destroy(): void {
+    this.#ending = true;
+    this.#socket.destroy();
+  }
+}

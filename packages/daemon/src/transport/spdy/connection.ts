@@ -1,0 +1,227 @@
+// A SPDY connection as its server sees it: streams that the client opens, over any channel of bytes.
+
+import type { Buffer } from 'node:buffer';
+import type { ByteChannel } from '../byte-channel.ts';
+import { OUTBOUND_HIGH_WATER } from '../transport.ts';
+import {
+  GOAWAY_STATUS,
+  MAX_LATE_PINGS,
+  MAX_QUEUED_ANSWERS_BYTES,
+  RST_STATUS,
+  UNREAD_SIGN_ID,
+  UNREAD_SIGN_MS,
+} from './constants.ts';
+import { FrameParser } from './frame-parser.ts';
+import { goAway, ping, rstStream, synReply } from './frames.ts';
+import { HeaderDecoder, HeaderError, type Headers } from './header-decoder.ts';
+import { HeaderEncoder } from './header-encoder.ts';
+import { SpdyStream, type StreamWire } from './stream.ts';
+
+/** What happens on a connection. */
+export type ConnectionEvents = {
+  /** The client opens a stream: it is to be accepted or reset before this returns. */
+  stream(stream: SpdyStream): void;
+  /** All that was read at once has been handed on. */
+  flush(): void;
+  /** Room again. */
+  drain(): void;
+  /** The client is gone, or has broken the protocol: nothing comes from its streams any more. Not said after `end`. */
+  lost(reason: string): void;
+  /** The last event. */
+  closed(): void;
+};
+
+export type ConnectionOptions = {
+  /** Streams at one time; more are refused. */
+  readonly maxStreams: number;
+  /** By tests only. */
+  readonly unreadSignMs?: number;
+};
+
+/**
+ *   open --end()--> ending --the client closes, or takes nothing--> closed
+ *    +--client's end or fault--> ending, `lost` is said ------------^
+ *    +--loss, destroy()--> closed, `lost` is said
+ */
+type State = 'open' | 'ending' | 'closed';
+
+const NO_HEADERS = [] as const;
+
+/** Sends nothing before the client's first frame: Go's client loses what comes in one packet with the 101. */
+export class SpdyConnection {
+  readonly #channel: ByteChannel;
+  readonly #events: ConnectionEvents;
+  readonly #maxStreams: number;
+  readonly #unreadSignMs: number;
+  readonly #parser: FrameParser;
+  readonly #decoder = new HeaderDecoder();
+  readonly #encoder = new HeaderEncoder();
+  readonly #streams = new Map<number, SpdyStream>();
+  readonly #wire: StreamWire = {
+    reply: (id) => this.#answer(synReply(id, this.#encoder.encode(NO_HEADERS))),
+    send: (parts) => this.#channel.write(parts),
+    reset: (id, status) => this.#answer(rstStream(id, status)),
+    forget: (id) => this.#streams.delete(id),
+  };
+  #state: State = 'open';
+  #lastId = 0;
+  /** The client has said that it opens no more streams. */
+  #goingAway = false;
+  #latePings: number[] = [];
+  #answersQueued = 0;
+  #unreadSigns: NodeJS.Timeout | undefined;
+
+  constructor(channel: ByteChannel, options: ConnectionOptions, events: ConnectionEvents) {
+    this.#channel = channel;
+    this.#events = events;
+    this.#maxStreams = options.maxStreams;
+    this.#unreadSignMs = options.unreadSignMs ?? UNREAD_SIGN_MS;
+    this.#parser = new FrameParser({
+      synStream: (frame) => this.#open(frame),
+      headers: ({ id, fin, block }) => {
+        if (this.#decode(block) !== undefined && fin) this.#streams.get(id)?.receivedEnd();
+      },
+      rstStream: (id) => this.#streams.get(id)?.receivedReset(),
+      ping: (id) => this.#ping(id),
+      goAway: () => {
+        this.#goingAway = true;
+      },
+      data: (id, piece) => this.#streams.get(id)?.received(piece),
+      fin: (id) => this.#streams.get(id)?.receivedEnd(),
+      failed: (reason) => this.#fail(reason),
+    });
+  }
+
+  /** As much waits as may stand in front of the answer to a ping. */
+  get full(): boolean {
+    return this.#channel.queued >= OUTBOUND_HIGH_WATER;
+  }
+
+  /** Streams that are open. */
+  get streams(): number {
+    return this.#streams.size;
+  }
+
+  start(): void {
+    this.#channel.start({
+      data: (chunk) => this.#read(chunk),
+      drain: () => this.#drained(),
+      ended: (reason) => this.#lost(reason),
+      closed: (reason) => this.#closed(reason),
+    });
+  }
+
+  /** Stops reading. A sign of life goes out now and then, as the client's pings are not answered. */
+  pause(): void {
+    if (this.#state !== 'open' || this.#unreadSigns !== undefined) return;
+    this.#channel.pause();
+    this.#unreadSigns = setInterval(() => {
+      if (!this.full) this.#channel.write([ping(UNREAD_SIGN_ID)]);
+    }, this.#unreadSignMs).unref();
+  }
+
+  resume(): void {
+    if (this.#unreadSigns === undefined) return;
+    clearInterval(this.#unreadSigns);
+    this.#unreadSigns = undefined;
+    this.#channel.resume();
+  }
+
+  /** Ends gracefully: GOAWAY behind what is queued, and the channel ends in its own way. */
+  end(): void {
+    this.#end(GOAWAY_STATUS.ok);
+  }
+
+  /** Ends at once. */
+  destroy(): void {
+    if (this.#state === 'open') this.#channel.write([goAway(this.#lastId, GOAWAY_STATUS.ok)]);
+    this.#parser.stop();
+    this.#channel.destroy();
+  }
+
+  #read(chunk: Buffer): void {
+    this.#parser.push(chunk);
+    if (this.#state === 'open') this.#events.flush();
+  }
+
+  #open(frame: { readonly id: number; readonly fin: boolean; readonly unidirectional: boolean; readonly block: Buffer }): void {
+    const headers = this.#decode(frame.block);
+    if (headers === undefined) return;
+    const { id } = frame;
+    if (id % 2 === 0 || id <= this.#lastId) return this.#fail('stream ids must be odd and grow');
+    this.#lastId = id;
+    if (this.#goingAway || this.#streams.size >= this.#maxStreams) return this.#answer(rstStream(id, RST_STATUS.refusedStream));
+    const stream = new SpdyStream(id, headers, this.#wire, frame);
+    this.#streams.set(id, stream);
+    this.#events.stream(stream);
+  }
+
+  #decode(block: Buffer): Headers | undefined {
+    try {
+      return this.#decoder.decode(block);
+    } catch (error) {
+      if (!(error instanceof HeaderError)) throw error;
+      this.#fail(error.message);
+      return undefined;
+    }
+  }
+
+  /** Even ids would be ours, and we send none that is to be answered. */
+  #ping(id: number): void {
+    if (id % 2 === 0) return;
+    if (!this.full) this.#answer(ping(id));
+    else if (this.#latePings.length < MAX_LATE_PINGS) this.#latePings.push(id);
+  }
+
+  /** Sends a frame that a client can cause as often as it likes. */
+  #answer(frame: Buffer): void {
+    this.#answersQueued = this.#channel.queued === 0 ? frame.length : this.#answersQueued + frame.length;
+    if (this.#answersQueued > MAX_QUEUED_ANSWERS_BYTES) return this.#fail('it reads none of the answers that it asks for');
+    this.#channel.write([frame]);
+  }
+
+  #drained(): void {
+    this.#answersQueued = 0;
+    if (this.#state !== 'open') return;
+    const late = this.#latePings;
+    this.#latePings = [];
+    for (const id of late) this.#answer(ping(id));
+    this.#events.drain();
+  }
+
+  #fail(reason: string): void {
+    if (this.#state !== 'open') return;
+    this.#end(GOAWAY_STATUS.protocolError);
+    this.#events.lost(`client broke the protocol: ${reason}`);
+  }
+
+  #lost(reason: string): void {
+    if (this.#state !== 'open') return;
+    this.#end(GOAWAY_STATUS.ok);
+    this.#events.lost(reason);
+  }
+
+  #end(status: number): void {
+    if (this.#state !== 'open') return;
+    this.#channel.write([goAway(this.#lastId, status)]);
+    this.#state = 'ending';
+    this.#stop();
+    this.#channel.end();
+  }
+
+  #closed(reason: string): void {
+    if (this.#state === 'closed') return;
+    const wasOpen = this.#state === 'open';
+    this.#state = 'closed';
+    this.#stop();
+    if (wasOpen) this.#events.lost(reason);
+    this.#events.closed();
+  }
+
+  #stop(): void {
+    clearInterval(this.#unreadSigns);
+    this.#unreadSigns = undefined;
+    this.#parser.stop();
+    this.#streams.clear();
+  }
+}
