@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
+import { NamespaceMode } from '@berth/cri-api';
 import { crictlProcess, TRANSPORTS } from '../src/crictl.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { checkForwards, CLOSED_PORT, interrupt, localPorts, PORTS, SERVE } from '../src/forwards.ts';
@@ -15,7 +16,7 @@ let large: string;
 
 before(async () => {
   daemon = await TestDaemon.start();
-  pod = await runPod(daemon, 'web', { ownNetwork: true });
+  pod = await runPod(daemon, 'web', NamespaceMode.POD);
   const container = await runContainer(daemon, pod, SERVE);
   large = await eventually('the pod serves', () => {
     const log = readFileSync(container.logFile, 'utf8');

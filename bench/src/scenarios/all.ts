@@ -3,6 +3,7 @@ import type { Scenario } from '../scenario.ts';
 import { execs } from './exec.ts';
 import { fanOut } from './fan-out.ts';
 import { latency } from './latency.ts';
+import { portForward } from './port-forward.ts';
 import { sessions } from './sessions.ts';
 import { slowReader } from './slow-reader.ts';
 import { starting } from './starting.ts';
@@ -15,6 +16,7 @@ export const SCENARIOS: readonly Scenario[] = [
   stdin,
   ...fanOut,
   ...slowReader,
+  portForward,
   ...sessions,
   ...execs,
   ...starting,
