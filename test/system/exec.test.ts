@@ -48,7 +48,8 @@ async function execSync(script: string, timeout = 60n): Promise<{ stdout: string
 /** What runs in the container besides init and its own sleep, and supervisors besides init's. */
 function programs(): string[] {
   const inside = listProcesses().filter(
-    ({ pid, state, command }) => state !== 'Z' && !/^sleep 1000$|while :|lxc-start/.test(command) && cgroupOf(pid).includes(container.id),
+    ({ pid, state, command }) =>
+      state !== 'Z' && !/^sleep 1000$|while :|lxc-start/.test(command) && cgroupOf(pid).includes(container.id),
   );
   const shims = listProcesses().filter(({ command }) => command.startsWith(`${daemon.state}/bin/berth-shim`));
   return [...inside, ...shims.slice(1)].map(({ pid, command }) => `${pid} ${command}`);
