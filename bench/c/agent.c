@@ -10,17 +10,22 @@
  *   blocks N        writes N bytes in writes of 64 KiB, one newline at the end of each
  *   lines N         writes N bytes of 80-byte lines, 819 lines to a write
  *   sink N          reads N bytes from standard input
+ *   listen 0        from now on serves TCP on 127.0.0.1; its report has the port in the place of the bytes. A connection begins with a
+ *                   letter and 8 bytes of little-endian count: "e" echoes, "s" sends that many bytes, "k" takes them and sends one
  *   chat MS BYTES   from now on writes a line of BYTES every MS milliseconds and echoes what comes in; "quiet" ends it
  * A report is "<command> <bytes> <start> <end>", times in nanoseconds since 1970.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -107,6 +112,53 @@ static void chat(int ctl, int period, size_t size) {
   }
 }
 
+static void converse(int fd) {
+  static char buffer[1 << 20];
+  int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  char head[9];
+  for (size_t have = 0; have < sizeof head;) {
+    ssize_t n = read(fd, head + have, sizeof head - have);
+    if (n <= 0) return;
+    have += (size_t)n;
+  }
+  long long count;
+  memcpy(&count, head + 1, sizeof count);
+  make_pattern(0);
+  for (; *head == 's' && count > 0; count -= (long long)pattern_size) {
+    write_all(fd, pattern, count < (long long)pattern_size ? (size_t)count : pattern_size);
+  }
+  while (*head == 'e' || (*head == 'k' && count > 0)) {
+    ssize_t n = read(fd, buffer, sizeof buffer);
+    if (n <= 0) return;
+    if (*head == 'e') write_all(fd, buffer, (size_t)n);
+    count -= n;
+  }
+  if (*head == 'k') write_all(fd, "k", 1);
+}
+
+/* Gives the port; a process for every connection. */
+static int listen_tcp(void) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  socklen_t size = sizeof address;
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  if (fd < 0 || bind(fd, (struct sockaddr *)&address, size) < 0 || listen(fd, 1024) < 0) die("listen");
+  if (getsockname(fd, (struct sockaddr *)&address, &size) < 0) die("getsockname");
+  if (fork() == 0) {
+    signal(SIGCHLD, SIG_IGN);
+    for (;;) {
+      int connection = accept(fd, NULL, NULL);
+      if (connection >= 0 && fork() == 0) {
+        converse(connection);
+        _exit(0);
+      }
+      if (connection >= 0) close(connection);
+    }
+  }
+  close(fd);
+  return ntohs(address.sin_port);
+}
+
 static void serve(const char *ctl_path, const char *rep_path) {
   /* Both ends are kept open here, so that a client that goes away is no end of file and no SIGPIPE. */
   int ctl = open(ctl_path, O_RDWR), rep = open(rep_path, O_RDWR);
@@ -127,6 +179,7 @@ static void serve(const char *ctl_path, const char *rep_path) {
     long long start = now(), bytes = a;
     if (!strcmp(word, "blocks") || !strcmp(word, "lines")) make_pattern(*word == 'l'), start = now(), produce(a);
     else if (!strcmp(word, "sink")) bytes = sink(a);
+    else if (!strcmp(word, "listen")) bytes = listen_tcp();
     else if (!strcmp(word, "chat")) chat(ctl, (int)a, b < 2 ? 2 : b > 4096 ? 4096 : (size_t)b);
     else if (strcmp(word, "quiet")) continue;
     int size = snprintf(line, sizeof line, "%s %lld %lld %lld\n", word, bytes, start, now());

@@ -63,6 +63,12 @@ export const RULES = [
     to: /^packages\/daemon\/src\//,
     except: daemon('(?:util|config)'),
   },
+  {
+    name: 'metrics know no room: each room shows its own',
+    from: daemon('observability'),
+    to: /^packages\/daemon\/src\//,
+    except: daemon('(?:util|config|observability)'),
+  },
   { name: 'gRPC stays in one folder of the daemon', from: /^packages\/daemon\/src\//, to: /^npm:@grpc\//, except: /^$/ },
   { name: 'attach-protocol runs anywhere, browsers included', from: /^packages\/attach-protocol\//, to: OUTSIDE },
   {

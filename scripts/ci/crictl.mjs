@@ -1,22 +1,17 @@
 /** The real crictl, built once from Go's module proxy and kept outside the tree. */
 import { existsSync, mkdirSync, renameSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { attempt, must } from '../setup/run.mjs';
 import { SetupError, say } from '../setup/say.mjs';
+import { clientCache } from './cache.mjs';
 
 const VERSION = 'v1.36.0';
 /** What that version's go.mod asks for. */
 const GO = [1, 26];
 
-const cache = join(
-  process.env['XDG_CACHE_HOME'] ?? (process.getuid?.() === 0 ? '/var/cache' : join(homedir(), '.cache')),
-  'berth-ci',
-);
-
 /** @returns {Promise<string>} its absolute path */
 export async function crictl() {
-  const binary = join(cache, `crictl-${VERSION}-${process.arch}`);
+  const binary = join(clientCache, `crictl-${VERSION}-${process.arch}`);
   if (existsSync(binary)) return binary;
   const go = ['go', '/usr/local/go/bin/go'].find((candidate) => attempt(candidate, ['version']).ok);
   const version = go === undefined ? '' : must('go env', go, ['env', 'GOVERSION']).trim();
@@ -27,7 +22,7 @@ export async function crictl() {
     );
   }
   say(`building crictl ${VERSION}`);
-  mkdirSync(cache, { recursive: true });
+  mkdirSync(clientCache, { recursive: true });
   // In the module's own folder, so that its own list of hashes counts for everything it needs.
   const { Dir: dir } = JSON.parse(
     must('go mod download', go, ['mod', 'download', '-json', `sigs.k8s.io/cri-tools@${VERSION}`], { cwd: '/' }),

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { attach } from '@berth/client';
+import { Interruption } from './interruption.mjs';
 import { PrivateDaemon } from './private-daemon.mjs';
 
 /** CRI's NamespaceMode.NODE: the host's network, which needs no network plugins. */
@@ -12,16 +13,22 @@ const CONTAINER = 1;
 /** CRI's ContainerState.CONTAINER_EXITED. */
 const EXITED = 2;
 
+const interruption = new Interruption();
 const daemon = new PrivateDaemon();
 const started = performance.now();
 const say = (text) => console.log(`[${((performance.now() - started) / 1000).toFixed(2)} s] ${text}`);
+/** Says what has been done; an interrupted demo goes no further. */
+const step = (text) => {
+  interruption.check();
+  say(text);
+};
 
 try {
-  say(await daemon.start());
+  step(await daemon.start());
   await converse();
   say('cleaning up');
 } catch (error) {
-  console.error(error);
+  console.error(interruption.signal === undefined ? error : error.message);
   process.exitCode = 1;
 } finally {
   await daemon.close();
@@ -31,7 +38,7 @@ process.exit();
 
 async function converse() {
   const version = await daemon.client.runtime.version({});
-  say(`Version: ${version.runtimeName} ${version.runtimeVersion}, CRI ${version.runtimeApiVersion}`);
+  step(`Version: ${version.runtimeName} ${version.runtimeVersion}, CRI ${version.runtimeApiVersion}`);
 
   mkdirSync(daemon.logs, { recursive: true });
   const pod = {
@@ -40,44 +47,44 @@ async function converse() {
     linux: { securityContext: { namespaceOptions: { network: NODE, pid: CONTAINER } } },
   };
   const { podSandboxId } = await daemon.client.runtime.runPodSandbox({ config: pod });
-  say(`RunPodSandbox: ${podSandboxId}`);
+  step(`RunPodSandbox: ${podSandboxId}`);
 
   const id = await startShell(podSandboxId, pod);
-  say(`CreateContainer, StartContainer: ${id}`);
+  step(`CreateContainer, StartContainer: ${id}`);
 
   const first = await open(id);
-  say('Attach: a WebSocket to the streams of init');
+  step('Attach: a WebSocket to the streams of init');
   first.stdin.write('echo "process $$ says hello"; echo "and this is stderr" >&2\n');
-  say(`  sent: echo "process $$ says hello" ...`);
+  step(`  sent: echo "process $$ says hello" ...`);
   await until(() => first.out().includes('process 1 says hello\n') && first.err() === 'and this is stderr\n');
-  say(`  stdout: ${first.out().trim()}`);
-  say(`  stderr: ${first.err().trim()}`);
+  step(`  stdout: ${first.out().trim()}`);
+  step(`  stderr: ${first.err().trim()}`);
 
   await daemon.end('SIGKILL');
-  say('berthd has been killed with SIGKILL; the container goes on');
+  step('berthd has been killed with SIGKILL; the container goes on');
   await daemon.start();
-  say('berthd is back');
+  step('berthd is back');
   const second = await open(id);
   second.stdin.write('echo "still process $$"\n');
   await until(() => second.out() === 'still process 1\n');
-  say(`  stdout: ${second.out().trim()}`);
+  step(`  stdout: ${second.out().trim()}`);
 
   second.stdin.write('exit 42\n');
   const end = await second.ended;
   assert.equal(end.kind, 'status');
   assert.equal(end.status.status, 'Success', end.status.message);
-  say('  sent: exit 42; the session ended with a status, after the last byte');
+  step('  sent: exit 42; the session ended with a status, after the last byte');
   const { status } = await daemon.client.runtime.containerStatus({ containerId: id });
   assert.equal(status?.state, EXITED);
   assert.equal(status.exitCode, 42);
-  say(`ContainerStatus: exited with ${status.exitCode}`);
+  step(`ContainerStatus: exited with ${status.exitCode}`);
 
   const refusal = await daemon.client.runtime.attach({ containerId: id, stdin: true, stdout: true, stderr: true }).then(
     () => assert.fail('attach to an exited container was accepted'),
     (error) => error,
   );
   assert.match(refusal.message, /exited/i);
-  say(`Attach again: refused, ${refusal.message}`);
+  step(`Attach again: refused, ${refusal.message}`);
 }
 
 async function startShell(podSandboxId, sandboxConfig) {
@@ -109,6 +116,9 @@ function collect(stream) {
 
 /** Ten seconds are ages for a shell; a machine on its knees gets them. */
 async function until(condition) {
-  for (const end = performance.now() + 10_000; performance.now() < end; await sleep(5)) if (condition()) return;
+  for (const end = performance.now() + 10_000; performance.now() < end; await sleep(5)) {
+    interruption.check();
+    if (condition()) return;
+  }
   assert.fail('the container did not answer as expected');
 }

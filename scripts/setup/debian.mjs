@@ -22,6 +22,7 @@ const PACKAGES = [
   { name: 'util-linux', files: ['/usr/bin/nsenter'] },
   { name: 'bsdutils', files: ['/usr/bin/script'] }, // a terminal for the tests of the command line
   { name: 'procps', files: ['/usr/bin/pgrep'] },
+  { name: 'openssl', files: ['/usr/bin/openssl'] }, // certificates of the tests
 ];
 
 /** apt must neither ask nor wait for ever for another apt. */

@@ -116,13 +116,19 @@ static void write_in(const char *directory, const char *file, const char *text) 
   if (snprintf(path, sizeof path, "%s/%s", directory, file) < (int)sizeof path) write_text(path, text);
 }
 
+static void thaw_visit(const char *directory, void *context) {
+  (void)context;
+  write_in(directory, "freezer.state", "THAWED");
+  write_in(directory, "cgroup.freeze", "0");
+}
+
+void cgroup_thaw(const char *directory) { walk(directory, 0, thaw_visit, NULL); }
+
 bool cgroup_kill(const char *directory) {
   write_in(directory, "cgroup.kill", "1");
   int result = cgroup_signal(directory, SIGKILL);
   if (result == ESRCH) return true;
-  // A frozen process dies only when it is thawed.
-  write_in(directory, "freezer.state", "THAWED");
-  write_in(directory, "cgroup.freeze", "0");
+  cgroup_thaw(directory);
   return false;
 }
 

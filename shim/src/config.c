@@ -90,7 +90,12 @@ static const char *take(struct config *config, const char *entry, size_t key_byt
   if (is_key(entry, key_bytes, "no-new-privs")) return take_flag(value, &(bool){false});
   if (is_key(entry, key_bytes, "tty")) return take_flag(value, &config->tty);
   if (is_key(entry, key_bytes, "stdin")) return take_flag(value, &config->stdin_open);
-  if (is_key(entry, key_bytes, "cgroup")) return take_directory(value, config->cgroups, &config->cgroup_count);
+  if (is_key(entry, key_bytes, "cgroup")) {
+    const char *wrong = take_directory(value, config->cgroups, &config->cgroup_count);
+    config->payload_count = config->cgroup_count;
+    return wrong;
+  }
+  if (is_key(entry, key_bytes, "monitor-cgroup")) return take_directory(value, config->cgroups, &config->cgroup_count);
   if (is_key(entry, key_bytes, "shim-cgroup")) return take_directory(value, config->shim_cgroups, &config->shim_cgroup_count);
   if (is_key(entry, key_bytes, "secret")) return parse_secret(value, config->secret) ? NULL : "the secret is not 64 hex digits";
   for (size_t i = 0; i < sizeof STRINGS / sizeof *STRINGS; i++) {

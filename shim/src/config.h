@@ -28,7 +28,7 @@ struct config {
   uint32_t late_ms, stall_ms, drain_ms, partial_ms;
   const char *oom;
   const char *cgroups[CONFIG_MAX_CGROUPS];
-  unsigned cgroup_count;
+  unsigned cgroup_count, payload_count;  // the payload's come first
   const char *shim_cgroups[CONFIG_MAX_CGROUPS];
   unsigned shim_cgroup_count;
   // argv and environment of init: positions of their values in `text`, in the order given.

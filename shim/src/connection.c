@@ -82,7 +82,10 @@ static int send_signal(struct shim *shim, const struct request *request) {
     if (shim->init_pidfd < 0) return ESRCH;
     return syscall(SYS_pidfd_send_signal, shim->init_pidfd, (int)request->signal, NULL, 0) < 0 ? errno : 0;
   }
-  return cgroup_signal(shim->config.cgroups[0], request->signal);
+  int error = cgroup_signal(shim->config.cgroups[0], request->signal);
+  // A frozen process dies only when it is thawed; the freezer may be another hierarchy than the one where processes are found.
+  for (unsigned i = 0; request->signal == SIGKILL && i < shim->config.cgroup_count; i++) cgroup_thaw(shim->config.cgroups[i]);
+  return error;
 }
 
 static void locate(struct shim *shim, const struct request *request) {

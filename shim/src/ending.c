@@ -77,7 +77,8 @@ static void finish(struct shim *shim) {
   struct exit_frame *e = &shim->exit;
   log_flush_partial(&shim->log);
   if (read_oom(shim)) e->oom = 1;
-  e->drained = sources_ended(shim);
+  // The first time only: closing the streams ends them.
+  if (shim->record_retry_at == 0) e->drained = sources_ended(shim);
   e->offset = shim->ring.next;
   e->started_ns = shim->started_ns;
   e->finished_ns = shim->finished_ns;

@@ -118,7 +118,7 @@ static int open_door(struct shim *shim, pid_t init, struct door *door) {
 
 // Into the cgroups first: from here on the container's limits count. Hierarchies that a container lacks are no reason to fail, the first one is.
 static bool join_cgroups(const struct shim *shim) {
-  for (unsigned i = 0; i < shim->config.cgroup_count; i++) {
+  for (unsigned i = 0; i < shim->config.payload_count; i++) {
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/cgroup.procs", shim->config.cgroups[i]) >= (int)sizeof path) return false;
     int error = write_text(path, "0");
@@ -249,9 +249,8 @@ void exec_status(struct shim *shim) {
   unwatch(shim, shim->status);
   close(shim->status);
   shim->status = -1;
-  // A child that was killed on its way closes it as well.
+  // One that was killed on its way closes it as well; its end then says so, as it does of one that was killed right after.
   exec_reap(shim);
-  if (shim->exit_seen && shim->started_ns == 0 && WIFSIGNALED(shim->wait_status)) give_up(shim, STATUS_SYSTEM, ECHILD);
   if (shim->config.tty && shim->out.fd < 0) give_up(shim, STATUS_SYSTEM, ECHILD);
   shim->started_ns = wall_ns();
   shim->phase = PHASE_RUNNING;
@@ -293,7 +292,7 @@ static _Noreturn void supervise(struct shim *parent, int fd) {
   close_fds_from(FD_INIT + 1);
   prctl(PR_SET_NAME, "berth-exec");
   memcpy(shim.config.cgroups, c->cgroups, sizeof c->cgroups);
-  shim.config.cgroup_count = c->cgroup_count;
+  shim.config.cgroup_count = shim.config.payload_count = c->payload_count;
   shim.exec = true;
   shim.init_pidfd = shim.fifo = shim.words = shim.handshake = shim.status = shim.listener = shim.report = -1;
   shim.conn.fd = shim.in.fd = shim.out.fd = shim.err.fd = shim.log.fd = -1;

@@ -95,7 +95,8 @@ void report_lxc(struct shim *shim) {
     next = strchr(at, '\n');
     if (next != NULL) *next++ = 0;
     const char *message = error_message(at);
-    if (message == NULL) continue;
+    // Some errors are none: LXC goes on, and says so.
+    if (message == NULL || strstr(message, "Continuing...") != NULL) continue;
     if (first == NULL) first = message;
     last = message;
   }

@@ -102,6 +102,8 @@ static void protect(struct shim *shim) {
   pid_t self = getpid();
   shim->mover = fork();
   if (shim->mover != 0) return;
+  // Whoever started us waits for the end of the report, not for this.
+  close(shim->report);
   for (unsigned i = 0; i < shim->config.shim_cgroup_count; i++) cgroup_move(shim->config.shim_cgroups[i], self);
   _exit(0);
 }

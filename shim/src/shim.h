@@ -227,6 +227,7 @@ void exec_kill(struct shim *shim);
 void cgroup_join(const char *directory);
 void cgroup_move(const char *directory, pid_t pid);
 int cgroup_signal(const char *directory, int signal);
+void cgroup_thaw(const char *directory);
 bool cgroup_kill(const char *directory);
 bool cgroup_kill_session(const char *directory, pid_t session);
 bool cgroup_remove(const char *directory);
@@ -237,5 +238,7 @@ int trampoline_main(int argc, char **argv);
 int pod_main(int argc, char **argv, bool pause);
 int oom_hook_main(int argc, char **argv);
 int overlay_main(int argc, char **argv);
+int bind_main(int argc, char **argv);
+int dial_main(int argc, char **argv);
 
 #endif

@@ -1,6 +1,6 @@
 /** How containers end, and what is left of them: status, record, start errors, killed monitors and shims. */
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -72,6 +72,18 @@ test('a signal to every process of the container', options, async () => {
   const exit = await peer.exit();
   assert.equal(exit.code, 7);
   assert.match(peer.text(), /one/);
+  await peer.leave();
+});
+
+test('SIGKILL to every process reaches a frozen container', options, async () => {
+  await using container = new Container({ args: ['sleep', '1000'] });
+  const peer = await container.attach();
+  const freezer = container.cgroups.find((path) => existsSync(join(path, 'freezer.state')));
+  const file = freezer === undefined ? join(container.cgroups[0] ?? '', 'cgroup.freeze') : join(freezer, 'freezer.state');
+  writeFileSync(file, freezer === undefined ? '1' : 'FROZEN');
+  assert.equal((await peer.signal(SIGKILL, true)).errno, 0);
+  const exit = await peer.exit();
+  assert.deepEqual([exit.code, exit.drained], [137, 1]);
   await peer.leave();
 });
 
@@ -209,6 +221,27 @@ test('a program that ends before the daemon connects: its output and end wait', 
   await peer.untilOutput('quick');
   await peer.exit();
   await peer.leave();
+});
+
+test('a record that cannot be written at first says in the end what was true: output was cut off', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'echo begun; read -r go; exit 9'], stdin: true, drainMs: 300 });
+  mkdirSync(`${container.record}.tmp`);
+  const peer = await container.attach();
+  await peer.untilOutput('begun');
+  // Somebody outside of the container has its output open and does not end: the drain time ends the wait.
+  const held = openSync(`/proc/${peer.welcome.initPid}/fd/1`, 'w');
+  try {
+    peer.stdin('go\n');
+    await sleep(1500);
+    assert.equal(existsSync(container.record), false);
+    rmdirSync(`${container.record}.tmp`);
+    const record = await container.exitRecord();
+    assert.deepEqual([record.code, record.drained], [9, false]);
+    assert.equal((await peer.exit()).drained, 0);
+    await peer.leave();
+  } finally {
+    closeSync(held);
+  }
 });
 
 test('processes that init leaves behind are killed (shared pid namespace)', options, async () => {

@@ -1,7 +1,7 @@
 /** What init finds when it begins: argv, environment, descriptors, owner of its stdio. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Container, type Options, SKIP } from './support/container.ts';
+import { Container, Filter, type Options, SKIP } from './support/container.ts';
 
 const options = { skip: SKIP };
 
@@ -75,16 +75,45 @@ test('working directory, signals, umask', options, async () => {
 test('stdio belongs to init, whoever it is, and can be opened again', options, async () => {
   const script =
     'id -u; for i in 1 2; do stat -L -c "%u %g %a" /proc/self/fd/$i; done; echo again > /proc/self/fd/1; echo too > /dev/stdout; cat /dev/stdin';
-  const user = ['lxc.init.uid = 1234', 'lxc.init.gid = 1234'];
-  assert.equal(await output({ args: ['sh', '-c', script], lxc: user }), '1234\n1234 1234 600\n1234 1234 600\nagain\ntoo\n');
+  const more = ['uid=1234', 'gid=1234'];
+  assert.equal(await output({ args: ['sh', '-c', script], more }), '1234\n1234 1234 600\n1234 1234 600\nagain\ntoo\n');
   assert.match(await output({ args: ['sh', '-c', script] }), /^0\n0 0 600\n/);
 });
 
-test('without capabilities, with no_new_privs and a seccomp filter', options, async () => {
-  const script = 'grep -E "NoNewPrivs|CapEff" /proc/self/status';
-  const text = await output({
-    args: ['sh', '-c', script],
-    lxc: ['lxc.no_new_privs = 1', 'lxc.cap.keep = none', 'lxc.init.uid = 1234', 'lxc.init.gid = 1234'],
-  });
-  assert.equal(text, 'CapEff:\t0000000000000000\nNoNewPrivs:\t1\n');
+test('groups, capabilities, no_new_privs, limits', options, async () => {
+  const script = 'id; grep -E "NoNewPrivs|Cap(Inh|Prm|Eff|Bnd|Amb)" /proc/self/status; ulimit -n; ulimit -Hn';
+  const more = ['uid=1234', 'gid=1234', 'group=7', 'group=70000', 'capabilities=0000000000000421', 'no-new-privs=1'];
+  const limits = ['nofile-soft=100', 'nofile-hard=200'];
+  assert.equal(
+    await output({ args: ['sh', '-c', script], more: [...more, ...limits] }),
+    'uid=1234(user) gid=1234 groups=7,70000\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n' +
+      'CapBnd:\t0000000000000421\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\n100\n200\n',
+  );
+  const root = await output({ args: ['sh', '-c', script], more: ['capabilities=0000000000000421'] });
+  assert.match(
+    root,
+    /^uid=0.*\nCapInh:\t0{16}\nCapPrm:\t0{13}421\nCapEff:\t0{13}421\nCapBnd:\t0{13}421\nCapAmb:\t0{16}\nNoNewPrivs:\t0\n/,
+  );
+});
+
+test('a seccomp filter, of root and of a user, with and without no_new_privs', options, async () => {
+  using filter = new Filter('2\ndenylist allow\n[all]\nmkdir errno 38\nmkdirat errno 38\n');
+  const script = 'grep Seccomp: /proc/self/status; mkdir /tmp/d 2>/dev/null; echo $?';
+  for (const more of [[], ['uid=1234'], ['no-new-privs=1'], ['uid=1234', 'no-new-privs=1', 'capabilities=0000000000000000']]) {
+    assert.equal(
+      await output({ args: ['sh', '-c', script], more: [...more, `seccomp=${filter.path}`] }),
+      'Seccomp:\t2\n1\n',
+      more.join(),
+    );
+  }
+  await using missing = new Container({ args: ['true'], more: ['seccomp=/nowhere/filter'] });
+  assert.equal((await missing.start()).ok, false);
+});
+
+test('what is no filter is refused, not taken for none', options, async () => {
+  using filter = new Filter(undefined);
+  await using container = new Container({ args: ['true'], more: [`seccomp=${filter.path}`] });
+  const started = await container.start();
+  assert.equal(started.kind, 'system');
+  assert.match(started.text, /seccomp filter cannot be loaded/);
 });

@@ -3,10 +3,9 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { collect, crictl, crictlAtTerminal } from '../src/crictl.ts';
+import { crictl, crictlAtTerminal } from '../src/crictl.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { IMAGE } from '../src/pods.ts';
-import { eventually } from '../src/processes.ts';
 
 let daemon: TestDaemon;
 let podFile: string;
@@ -82,17 +81,12 @@ test('attach alone: output until the end', async () => {
 
 test('attach -it: a terminal', async () => {
   const id = await run('terminal', 'PS1="}} " exec sh', { stdin: true, tty: true });
-  const child = crictlAtTerminal(daemon, ['attach', '-r', 'websocket', '-i', '-t', id]);
-  let text = '';
-  child.stdout?.on('data', (chunk: Buffer) => (text += chunk.toString()));
-  const done = collect(child);
-  child.stdin?.write('\n');
-  await eventually('a prompt', () => text.includes('}} '));
-  child.stdin?.write('tty; echo "pid $$"\n');
-  await eventually('an answer', () => /pid 1\r\n/.test(text));
-  child.stdin?.write('exit\n');
-  const { code } = await done;
-  assert.equal(code, 0, text);
+  await using screen = crictlAtTerminal(daemon, ['attach', '-r', 'websocket', '-i', '-t', id]);
+  await screen.prompt(/}} (\x1b\[6n)?$/);
+  screen.type('tty; echo "pid $$"\r');
+  await screen.sees(/^pid 1\r$/m);
+  screen.type('exit\r');
+  assert.equal(await screen.ended(), 0, screen.text);
 });
 
 test('ps, inspect, logs, stop, rm, stopp, rmp', async () => {

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestDaemon } from './daemon.ts';
+import { Terminal } from './terminal.ts';
 
 /** Path of the binary; .ci/run builds it and says where it is. */
 function binary(): string {
@@ -22,17 +23,25 @@ function flags(daemon: TestDaemon): string[] {
 
 export type Ran = { readonly code: number | null; readonly stdout: string; readonly stderr: string };
 
+/** What `-r` takes; the first is crictl's default. */
+export const TRANSPORTS = ['spdy', 'websocket'] as const;
+
+export function crictlProcess(daemon: TestDaemon, args: readonly string[]): ChildProcess {
+  return spawn(binary(), [...flags(daemon), ...args], { stdio: 'pipe' });
+}
+
 /** Runs a command to its end; `input` is all of its stdin. */
 export async function crictl(daemon: TestDaemon, args: readonly string[], input = ''): Promise<Ran> {
-  const child = spawn(binary(), [...flags(daemon), ...args], { stdio: 'pipe' });
-  child.stdin.end(input);
+  const child = crictlProcess(daemon, args);
+  // One that ends early has not read its input.
+  child.stdin?.on('error', () => {});
+  child.stdin?.end(input);
   return collect(child);
 }
 
-/** The same at a terminal of its own, by `script`; for `attach -t`. */
-export function crictlAtTerminal(daemon: TestDaemon, args: readonly string[]): ChildProcess {
-  const command = [binary(), ...flags(daemon), ...args].join(' ');
-  return spawn('script', ['-qefc', command, '/dev/null'], { stdio: 'pipe' });
+/** The same at a terminal of its own. */
+export function crictlAtTerminal(daemon: TestDaemon, args: readonly string[]): Terminal {
+  return new Terminal([binary(), ...flags(daemon), ...args]);
 }
 
 export async function collect(child: ChildProcess): Promise<Ran> {

@@ -21,6 +21,7 @@ export type DaemonOptions = {
   readonly settings?: string;
   /** Runs the built program by its launcher instead of the sources. */
   readonly built?: boolean;
+  readonly logLevel?: 'debug' | 'info';
 };
 
 /** Starts daemons, kills them, and checks at the end that nothing is left of them. */
@@ -31,20 +32,26 @@ export class TestDaemon implements AsyncDisposable {
   #process: ChildProcess | undefined;
   #client: BerthClient | undefined;
   #streaming = '';
+  #metrics = '';
 
   private constructor(options: DaemonOptions) {
     this.#options = options;
     const mark = basename(this.dir);
     writeFileSync(
       join(this.dir, 'berthd.toml'),
-      `root = "${this.root}"\nstate = "${this.state}"\nlog_level = "info"\n[runtime]\ncgroup_parent = "${mark}"\n${options.settings ?? ''}\n`,
+      `root = "${this.root}"\nstate = "${this.state}"\nlog_level = "${options.logLevel ?? 'info'}"\n[runtime]\ncgroup_parent = "${mark}"\n${options.settings ?? ''}\n`,
     );
   }
 
   /** Starts a daemon on a free port and waits until it serves. */
   static async start(options: DaemonOptions = {}): Promise<TestDaemon> {
     const daemon = new TestDaemon(options);
-    await daemon.start();
+    try {
+      await daemon.start();
+    } catch (error) {
+      if (leftovers(basename(daemon.dir)).length === 0) rmSync(daemon.dir, { recursive: true, force: true });
+      throw error;
+    }
     return daemon;
   }
 
@@ -68,6 +75,11 @@ export class TestDaemon implements AsyncDisposable {
   /** `http://127.0.0.1:PORT` */
   get streaming(): string {
     return this.#streaming;
+  }
+
+  /** Where it shows metrics, if its settings say so. */
+  get metrics(): string {
+    return this.#metrics;
   }
 
   get pid(): number {
@@ -102,7 +114,7 @@ export class TestDaemon implements AsyncDisposable {
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, BERTH_TEST: this.dir } });
     this.#process = child;
     child.stderr?.pipe(createWriteStream(join(this.dir, 'berthd.log'), { flags: 'a' }));
-    this.#streaming = await readyLine(child, () => this.log());
+    [this.#streaming, this.#metrics] = await readyLine(child, () => this.log());
   }
 
   /** SIGKILL: as if the machine had taken it. */
@@ -113,6 +125,11 @@ export class TestDaemon implements AsyncDisposable {
   /** SIGTERM; containers go on. */
   async stop(): Promise<void> {
     await this.#end('SIGTERM');
+  }
+
+  /** Waits for its end by a signal that it has had already. */
+  async stopped(): Promise<void> {
+    await this.#end();
   }
 
   signal(signal: NodeJS.Signals): void {
@@ -161,33 +178,33 @@ export class TestDaemon implements AsyncDisposable {
     }
   }
 
-  async #end(signal: NodeJS.Signals): Promise<void> {
+  async #end(signal?: NodeJS.Signals): Promise<void> {
     this.#client?.close();
     this.#client = undefined;
     const child = this.#process;
     if (child === undefined) return;
     this.#process = undefined;
-    child.kill(signal);
-    await eventually(`berthd ends by ${signal}`, () => child.exitCode !== null || child.signalCode !== null, STOP_MS);
+    if (signal !== undefined) child.kill(signal);
+    await eventually(`berthd ends by ${signal ?? 'itself'}`, () => child.exitCode !== null || child.signalCode !== null, STOP_MS);
     if (signal !== 'SIGKILL' && child.exitCode !== 0) throw new Error(`berthd ended with ${child.exitCode ?? child.signalCode}`);
   }
 }
 
-/** Waits for the line that a serving daemon prints; gives the streaming server's URL. */
-async function readyLine(child: ChildProcess, log: () => string): Promise<string> {
+/** Waits for the line that a serving daemon prints; gives the URLs of the streaming server and of metrics. */
+async function readyLine(child: ChildProcess, log: () => string): Promise<[streaming: string, metrics: string]> {
   let text = '';
   child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk;
   });
-  const url = await eventually(
+  return await eventually(
     'berthd is ready',
     () => {
       if (child.exitCode !== null) throw new Error(`berthd ended with ${child.exitCode}:\n${tail(log())}`);
-      return /^berthd ready socket=\S+ streaming=(\S+)$/m.exec(text)?.[1];
+      const [, streaming, metrics = ''] = /^berthd ready socket=\S+ streaming=(\S+)(?: metrics=(\S+))?$/m.exec(text) ?? [];
+      return streaming === undefined ? undefined : [streaming, metrics];
     },
     READY_MS,
   );
-  return url;
 }
 
 const tail = (text: string): string => text.split('\n').slice(-30).join('\n');

@@ -23,14 +23,18 @@ export type Pod = { readonly id: string; readonly config: MessageInitShape<typeo
 
 let count = 0;
 
-/** A pod in the host's network, each of its containers with process ids of its own. */
-export async function runPod(daemon: TestDaemon, name = `pod-${++count}`): Promise<Pod> {
+/** A pod in the host's network unless told otherwise, each of its containers with process ids of its own. */
+export async function runPod(
+  daemon: TestDaemon,
+  name = `pod-${++count}`,
+  network: NamespaceMode = NamespaceMode.NODE,
+): Promise<Pod> {
   const logDirectory = join(daemon.logs, name);
   mkdirSync(logDirectory, { recursive: true });
   const config = create(PodSandboxConfigSchema, {
     metadata: { name, namespace: 'test', uid: `uid-${name}`, attempt: 0 },
     logDirectory,
-    linux: { securityContext: { namespaceOptions: { network: NamespaceMode.NODE, pid: NamespaceMode.CONTAINER } } },
+    linux: { securityContext: { namespaceOptions: { network, pid: NamespaceMode.CONTAINER } } },
   });
   const { podSandboxId } = await daemon.client.runtime.runPodSandbox({ config });
   return { id: podSandboxId, config };

@@ -104,15 +104,40 @@ test('a client that is stopped and continued gets everything', async () => {
   assert.equal(result.code, 1000);
 });
 
+for (const who of ["LXC's monitor", 'the shim'] as const) {
+  test(`${who} is stopped and continued: every byte, and the exit, come late and right`, async () => {
+    const bytes = 100 * MB;
+    const container = await runContainer(daemon, pod, `read go; head -c ${bytes} /dev/zero; exit 6`, { stdin: true });
+    using client = await AttachClient.open(await container.attachUrl());
+    const pid = who === 'the shim' ? shimOf(container.id) : monitorOf(container.id);
+    await client.send('go\n');
+    await client.sees(/^./s);
+    process.kill(pid, 'SIGSTOP');
+    await sleep(2000);
+    assert.equal((await container.status()).state, ContainerState.CONTAINER_RUNNING);
+    process.kill(pid, 'SIGCONT');
+    assert.equal((await client.ended())?.status, 'Success');
+    assert.equal(client.stdout.bytes, bytes);
+    assert.equal((await container.exited(SETTLE_MS)).exitCode, 6);
+    assert.equal((await readLog(container.logFile)).stdoutBytes, bytes);
+  });
+}
+
+function monitorOf(id: string): number {
+  const monitor = listProcesses().find(
+    ({ command }) => command.includes('lxc') && command.includes(id) && !command.includes('shim'),
+  );
+  assert.ok(monitor, 'there is a monitor of this container');
+  return monitor.pid;
+}
+
+const shimOf = (id: string): number => Number.parseInt(readFileSync(join(daemon.state, id, 'shim.pid'), 'utf8'), 10);
+
 test("LXC's monitor is killed: that container is over and says so, the pod takes another", async () => {
   const container = await runContainer(daemon, pod, 'echo up; sleep 1000', { stdin: true });
   using client = await AttachClient.open(await container.attachUrl(), { from: 'start' });
   await client.sees(/up/);
-  const monitor = listProcesses().find(
-    ({ command }) => command.includes('lxc') && command.includes(container.id) && !command.includes('shim'),
-  );
-  assert.ok(monitor, 'there is a monitor of this container');
-  process.kill(monitor.pid, 'SIGKILL');
+  process.kill(monitorOf(container.id), 'SIGKILL');
   const status = await container.exited(SETTLE_MS);
   assert.notEqual(status.exitCode, 0);
   await client.ended();
@@ -125,8 +150,7 @@ test('the shim is killed: that container alone is affected, and shown so', async
   const victim = await runContainer(daemon, pod, 'sleep 1000');
   const neighbour = await runContainer(daemon, pod, 'while read -r line; do echo "got $line"; done', { stdin: true });
   using client = await AttachClient.open(await neighbour.attachUrl());
-  const shim = Number.parseInt(readFileSync(join(daemon.state, victim.id, 'shim.pid'), 'utf8'), 10);
-  process.kill(shim, 'SIGKILL');
+  process.kill(shimOf(victim.id), 'SIGKILL');
   const status = await victim.exited(SETTLE_MS);
   assert.equal(status.exitCode, 255);
   assert.notEqual(status.reason, 'Completed');

@@ -1,11 +1,11 @@
 /** Fetches containerd and runc as packages of Debian's newest suite and unpacks them beside the system, which stays as it is. */
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exec } from '../exec.ts';
+import { download, downloadPackages } from './debian-suite.ts';
 
 const SUITE = 'sid';
-const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 /** The peer, and the libraries that it is built against. */
 const PACKAGES = ['containerd', 'runc'];
 const LIBRARIES = ['libc6', 'libseccomp2'];
@@ -17,16 +17,16 @@ const LIBRARIES = ['libc6', 'libseccomp2'];
 export const fetchPeer = async (dir: string): Promise<string> => {
   const programs = join(dir, 'usr/bin');
   if (existsSync(programs)) return programs;
-  if (!existsSync(KEYRING)) throw new Error(`the peer comes as Debian packages, and there is no ${KEYRING} to check them with`);
   await mkdir(join(dir, '..'), { recursive: true });
   const work = await mkdtemp(`${dir}.`);
   try {
     const unpacked = join(work, 'unpacked');
-    await download(work);
-    for (const file of await readdir(join(work, 'debs'))) {
+    const debs = await downloadPackages(work, SUITE, [...PACKAGES, ...LIBRARIES]);
+    await download(debs, ['-q', 'download', 'patchelf']);
+    for (const file of await readdir(debs)) {
       const library = LIBRARIES.some((name) => file.startsWith(`${name}_`));
       const tool = file.startsWith('patchelf_');
-      await exec('dpkg-deb', ['-x', join(work, 'debs', file), tool ? join(work, 'tools') : join(unpacked, library ? 'lib' : '')]);
+      await exec('dpkg-deb', ['-x', join(debs, file), tool ? join(work, 'tools') : join(unpacked, library ? 'lib' : '')]);
     }
     await rename(unpacked, dir);
     await bindLibraries(dir, join(work, 'tools/usr/bin/patchelf'));
@@ -37,46 +37,6 @@ export const fetchPeer = async (dir: string): Promise<string> => {
     await rm(work, { recursive: true, force: true });
   }
   return programs;
-};
-
-/** Downloads with package lists and cache of its own; from the mirror and through the proxy that the system uses. */
-const download = async (work: string): Promise<void> => {
-  const format = ['indextargets', '--format', '$(REPO_URI)', 'Created-By: Packages'];
-  const mirror = (await exec('apt-get', format)).split('\n').find((uri) => /\/debian\/?$/.test(uri));
-  if (mirror === undefined) throw new Error('apt has no Debian mirror to fetch the peer from');
-  const [sources, lists, cache, debs] = ['debian.sources', 'lists', 'cache', 'debs'].map((name) => join(work, name)) as [
-    string,
-    string,
-    string,
-    string,
-  ];
-  await Promise.all(
-    [join(lists, 'partial'), join(cache, 'archives/partial'), debs].map((path) => mkdir(path, { recursive: true })),
-  );
-  await writeFile(sources, `Types: deb\nURIs: ${mirror}\nSuites: ${SUITE}\nComponents: main\nSigned-By: ${KEYRING}\n`);
-  const settings = {
-    'Dir::Etc::sourcelist': sources,
-    'Dir::Etc::sourceparts': '/dev/null',
-    'Dir::State::lists': lists,
-    'Dir::Cache': cache,
-    'Acquire::Languages': 'none',
-    'APT::Sandbox::User': 'root',
-  };
-  const options = Object.entries(settings).flatMap(([key, value]) => ['-o', `${key}=${value}`]);
-  await exec('apt-get', [...options, '-q', 'update']);
-  // apt-get puts what it downloads into the current folder.
-  await exec('sh', [
-    '-c',
-    'cd "$1" && shift && exec apt-get "$@"',
-    'sh',
-    debs,
-    ...options,
-    '-q',
-    'download',
-    ...PACKAGES,
-    ...LIBRARIES,
-  ]);
-  await exec('sh', ['-c', 'cd "$1" && exec apt-get -q download patchelf', 'sh', debs]);
 };
 
 /** On an older system runc runs with the C library of its own suite, found by absolute path because it executes itself. */

@@ -3,8 +3,10 @@ import type { Scenario } from '../scenario.ts';
 import { execs } from './exec.ts';
 import { fanOut } from './fan-out.ts';
 import { latency } from './latency.ts';
+import { portForward } from './port-forward.ts';
 import { sessions } from './sessions.ts';
 import { slowReader } from './slow-reader.ts';
+import { spdy } from './spdy.ts';
 import { starting } from './starting.ts';
 import { stdin } from './stdin.ts';
 import { stdout } from './stdout.ts';
@@ -13,8 +15,10 @@ export const SCENARIOS: readonly Scenario[] = [
   ...latency,
   ...stdout,
   stdin,
+  spdy,
   ...fanOut,
   ...slowReader,
+  portForward,
   ...sessions,
   ...execs,
   ...starting,

@@ -11,6 +11,7 @@ import { podsCommand } from './commands/pods.ts';
 import { psCommand } from './commands/ps.ts';
 import { rmCommand } from './commands/rm.ts';
 import { runCommand } from './commands/run.ts';
+import { sessionsCommand } from './commands/sessions.ts';
 import { startCommand } from './commands/start.ts';
 import { stopCommand } from './commands/stop.ts';
 import { versionCommand } from './commands/version.ts';
@@ -27,6 +28,7 @@ const COMMANDS = [
   logsCommand,
   stopCommand,
   rmCommand,
+  sessionsCommand,
   imageCommand,
   versionCommand,
   infoCommand,

@@ -1,5 +1,5 @@
-// The client of a daemon: CRI and image calls over one channel on a unix socket.
-import type { ImportResponse } from '@berth/cri-api/berth';
+// The client of a daemon: CRI, image and session calls over one channel on a unix socket.
+import { type ImportResponse, Sessions } from '@berth/cri-api/berth';
 import { ImageService, RuntimeService } from '@berth/cri-api';
 import { Client as GrpcClient, credentials } from '@grpc/grpc-js';
 import { importImage } from './image-import.ts';
@@ -18,6 +18,8 @@ export type BerthClient = AsyncDisposable & {
   readonly image: ServiceClient<typeof ImageService> & {
     import(source: AsyncIterable<Uint8Array>, names: readonly string[], options?: CallOptions): Promise<ImportResponse>;
   };
+  /** The sessions of the daemon's streaming server. Berth's own. */
+  readonly sessions: ServiceClient<typeof Sessions>;
   /** Ends the connection; calls under way fail. */
   close(): void;
 };
@@ -37,6 +39,7 @@ export function connect({ socket = DEFAULT_SOCKET }: { socket?: string } = {}): 
       ...serviceClient(channel, ImageService),
       import: async (source, names, options) => await importImage(channel, source, names, options),
     },
+    sessions: serviceClient(channel, Sessions),
     close,
     [Symbol.asyncDispose]: async () => close(),
   };

@@ -1,6 +1,12 @@
 // The public face of the client library.
 export { type AttachOptions, attach } from './attach/attach.ts';
-export { type AttachSession, type AttachStreamOptions, attachStream, type SessionEnd } from './attach/attach-stream.ts';
+export {
+  type AttachSession,
+  type AttachStreamOptions,
+  attachStream,
+  type ClientTls,
+  type SessionEnd,
+} from './attach/attach-stream.ts';
 export type { Input } from './attach/input.ts';
 export type { Output } from './attach/output.ts';
 export { AttachRefused, StreamLost } from './attach/stream-lost.ts';

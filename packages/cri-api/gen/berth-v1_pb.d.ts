@@ -93,6 +93,211 @@ export declare type ImportResponse = Message<"berth.v1.ImportResponse"> & {
 export declare const ImportResponseSchema: GenMessage<ImportResponse>;
 
 /**
+ * @generated from message berth.v1.ListSessionsRequest
+ */
+export declare type ListSessionsRequest = Message<"berth.v1.ListSessionsRequest"> & {
+};
+
+/**
+ * Describes the message berth.v1.ListSessionsRequest.
+ * Use `create(ListSessionsRequestSchema)` to create a new message.
+ */
+export declare const ListSessionsRequestSchema: GenMessage<ListSessionsRequest>;
+
+/**
+ * @generated from message berth.v1.ListSessionsResponse
+ */
+export declare type ListSessionsResponse = Message<"berth.v1.ListSessionsResponse"> & {
+  /**
+   * @generated from field: repeated berth.v1.Session sessions = 1;
+   */
+  sessions: Session[];
+};
+
+/**
+ * Describes the message berth.v1.ListSessionsResponse.
+ * Use `create(ListSessionsResponseSchema)` to create a new message.
+ */
+export declare const ListSessionsResponseSchema: GenMessage<ListSessionsResponse>;
+
+/**
+ * @generated from message berth.v1.KillSessionRequest
+ */
+export declare type KillSessionRequest = Message<"berth.v1.KillSessionRequest"> & {
+  /**
+   * Id, or a beginning of it that is unique.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Who wants it: for the client's status and for the log.
+   *
+   * @generated from field: string by = 2;
+   */
+  by: string;
+};
+
+/**
+ * Describes the message berth.v1.KillSessionRequest.
+ * Use `create(KillSessionRequestSchema)` to create a new message.
+ */
+export declare const KillSessionRequestSchema: GenMessage<KillSessionRequest>;
+
+/**
+ * @generated from message berth.v1.KillSessionResponse
+ */
+export declare type KillSessionResponse = Message<"berth.v1.KillSessionResponse"> & {
+  /**
+   * The session as it ended.
+   *
+   * @generated from field: berth.v1.Session session = 1;
+   */
+  session?: Session | undefined;
+};
+
+/**
+ * Describes the message berth.v1.KillSessionResponse.
+ * Use `create(KillSessionResponseSchema)` to create a new message.
+ */
+export declare const KillSessionResponseSchema: GenMessage<KillSessionResponse>;
+
+/**
+ * @generated from message berth.v1.Session
+ */
+export declare type Session = Message<"berth.v1.Session"> & {
+  /**
+   * 12 hex digits.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * "attach", "exec" or "portforward".
+   *
+   * @generated from field: string kind = 2;
+   */
+  kind: string;
+
+  /**
+   * Empty for port-forward.
+   *
+   * @generated from field: string container_id = 3;
+   */
+  containerId: string;
+
+  /**
+   * @generated from field: string container_name = 4;
+   */
+  containerName: string;
+
+  /**
+   * @generated from field: string pod_id = 5;
+   */
+  podId: string;
+
+  /**
+   * @generated from field: string pod_name = 6;
+   */
+  podName: string;
+
+  /**
+   * @generated from field: string pod_namespace = 7;
+   */
+  podNamespace: string;
+
+  /**
+   * Who has connected: "127.0.0.1:4711". Behind an API server that is the API server, or kubelet.
+   *
+   * @generated from field: string remote = 8;
+   */
+  remote: string;
+
+  /**
+   * Subject of the client's certificate, where it had to show one.
+   *
+   * @generated from field: string client_certificate = 9;
+   */
+  clientCertificate: string;
+
+  /**
+   * Wire protocol: "v5.channel.k8s.io".
+   *
+   * @generated from field: string protocol = 10;
+   */
+  protocol: string;
+
+  /**
+   * "stdin", "stdout", "stderr", as far as they were asked for.
+   *
+   * @generated from field: repeated string streams = 11;
+   */
+  streams: string[];
+
+  /**
+   * @generated from field: bool tty = 12;
+   */
+  tty: boolean;
+
+  /**
+   * Program of an exec, without its arguments.
+   *
+   * @generated from field: string command = 13;
+   */
+  command: string;
+
+  /**
+   * Ports that a port-forward was asked for; none: any.
+   *
+   * @generated from field: repeated uint32 ports = 14;
+   */
+  ports: number[];
+
+  /**
+   * Nanoseconds since 1970.
+   *
+   * @generated from field: int64 started_at = 15;
+   */
+  startedAt: bigint;
+
+  /**
+   * From the client.
+   *
+   * @generated from field: uint64 bytes_in = 16;
+   */
+  bytesIn: bigint;
+
+  /**
+   * To the client.
+   *
+   * @generated from field: uint64 bytes_out = 17;
+   */
+  bytesOut: bigint;
+
+  /**
+   * How far the client is behind the container's output; absent where nothing is known of that.
+   *
+   * @generated from field: optional uint64 lag_bytes = 18;
+   */
+  lagBytes?: bigint | undefined;
+
+  /**
+   * Connections of a port-forward so far.
+   *
+   * @generated from field: uint64 connections = 19;
+   */
+  connections: bigint;
+};
+
+/**
+ * Describes the message berth.v1.Session.
+ * Use `create(SessionSchema)` to create a new message.
+ */
+export declare const SessionSchema: GenMessage<Session>;
+
+/**
  * Images that come from a file rather than a registry.
  *
  * @generated from service berth.v1.Images
@@ -108,6 +313,34 @@ export declare const Images: GenService<{
     methodKind: "client_streaming";
     input: typeof ImportRequestSchema;
     output: typeof ImportResponseSchema;
+  },
+}>;
+
+/**
+ * The sessions of the streaming server: who holds which container's streams.
+ *
+ * @generated from service berth.v1.Sessions
+ */
+export declare const Sessions: GenService<{
+  /**
+   * Those that run, oldest first.
+   *
+   * @generated from rpc berth.v1.Sessions.List
+   */
+  list: {
+    methodKind: "unary";
+    input: typeof ListSessionsRequestSchema;
+    output: typeof ListSessionsResponseSchema;
+  },
+  /**
+   * Ends one. Its client is told so, with the reason SessionKilled; one that takes nothing is cut off after two seconds.
+   *
+   * @generated from rpc berth.v1.Sessions.Kill
+   */
+  kill: {
+    methodKind: "unary";
+    input: typeof KillSessionRequestSchema;
+    output: typeof KillSessionResponseSchema;
   },
 }>;
 

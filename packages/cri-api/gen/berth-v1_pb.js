@@ -10,7 +10,7 @@ import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2
  * Describes the file berth-v1.proto.
  */
 export const file_berth_v1 = /*@__PURE__*/
-  fileDesc("Cg5iZXJ0aC12MS5wcm90bxIIYmVydGgudjEiUAoNSW1wb3J0UmVxdWVzdBImCgVzdGFydBgBIAEoCzIVLmJlcnRoLnYxLkltcG9ydFN0YXJ0SAASDwoFY2h1bmsYAiABKAxIAEIGCgRwYXJ0IhwKC0ltcG9ydFN0YXJ0Eg0KBW5hbWVzGAEgAygJIjkKDkltcG9ydFJlc3BvbnNlEgoKAmlkGAEgASgJEg0KBW5hbWVzGAIgAygJEgwKBHNpemUYAyABKAQyRwoGSW1hZ2VzEj0KBkltcG9ydBIXLmJlcnRoLnYxLkltcG9ydFJlcXVlc3QaGC5iZXJ0aC52MS5JbXBvcnRSZXNwb25zZSgBYgZwcm90bzM");
+  fileDesc("Cg5iZXJ0aC12MS5wcm90bxIIYmVydGgudjEiUAoNSW1wb3J0UmVxdWVzdBImCgVzdGFydBgBIAEoCzIVLmJlcnRoLnYxLkltcG9ydFN0YXJ0SAASDwoFY2h1bmsYAiABKAxIAEIGCgRwYXJ0IhwKC0ltcG9ydFN0YXJ0Eg0KBW5hbWVzGAEgAygJIjkKDkltcG9ydFJlc3BvbnNlEgoKAmlkGAEgASgJEg0KBW5hbWVzGAIgAygJEgwKBHNpemUYAyABKAQiFQoTTGlzdFNlc3Npb25zUmVxdWVzdCI7ChRMaXN0U2Vzc2lvbnNSZXNwb25zZRIjCghzZXNzaW9ucxgBIAMoCzIRLmJlcnRoLnYxLlNlc3Npb24iLAoSS2lsbFNlc3Npb25SZXF1ZXN0EgoKAmlkGAEgASgJEgoKAmJ5GAIgASgJIjkKE0tpbGxTZXNzaW9uUmVzcG9uc2USIgoHc2Vzc2lvbhgBIAEoCzIRLmJlcnRoLnYxLlNlc3Npb24i+gIKB1Nlc3Npb24SCgoCaWQYASABKAkSDAoEa2luZBgCIAEoCRIUCgxjb250YWluZXJfaWQYAyABKAkSFgoOY29udGFpbmVyX25hbWUYBCABKAkSDgoGcG9kX2lkGAUgASgJEhAKCHBvZF9uYW1lGAYgASgJEhUKDXBvZF9uYW1lc3BhY2UYByABKAkSDgoGcmVtb3RlGAggASgJEhoKEmNsaWVudF9jZXJ0aWZpY2F0ZRgJIAEoCRIQCghwcm90b2NvbBgKIAEoCRIPCgdzdHJlYW1zGAsgAygJEgsKA3R0eRgMIAEoCBIPCgdjb21tYW5kGA0gASgJEg0KBXBvcnRzGA4gAygNEhIKCnN0YXJ0ZWRfYXQYDyABKAMSEAoIYnl0ZXNfaW4YECABKAQSEQoJYnl0ZXNfb3V0GBEgASgEEhYKCWxhZ19ieXRlcxgSIAEoBEgAiAEBEhMKC2Nvbm5lY3Rpb25zGBMgASgEQgwKCl9sYWdfYnl0ZXMyRwoGSW1hZ2VzEj0KBkltcG9ydBIXLmJlcnRoLnYxLkltcG9ydFJlcXVlc3QaGC5iZXJ0aC52MS5JbXBvcnRSZXNwb25zZSgBMpYBCghTZXNzaW9ucxJFCgRMaXN0Eh0uYmVydGgudjEuTGlzdFNlc3Npb25zUmVxdWVzdBoeLmJlcnRoLnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlEkMKBEtpbGwSHC5iZXJ0aC52MS5LaWxsU2Vzc2lvblJlcXVlc3QaHS5iZXJ0aC52MS5LaWxsU2Vzc2lvblJlc3BvbnNlYgZwcm90bzM");
 
 /**
  * Describes the message berth.v1.ImportRequest.
@@ -34,10 +34,53 @@ export const ImportResponseSchema = /*@__PURE__*/
   messageDesc(file_berth_v1, 2);
 
 /**
+ * Describes the message berth.v1.ListSessionsRequest.
+ * Use `create(ListSessionsRequestSchema)` to create a new message.
+ */
+export const ListSessionsRequestSchema = /*@__PURE__*/
+  messageDesc(file_berth_v1, 3);
+
+/**
+ * Describes the message berth.v1.ListSessionsResponse.
+ * Use `create(ListSessionsResponseSchema)` to create a new message.
+ */
+export const ListSessionsResponseSchema = /*@__PURE__*/
+  messageDesc(file_berth_v1, 4);
+
+/**
+ * Describes the message berth.v1.KillSessionRequest.
+ * Use `create(KillSessionRequestSchema)` to create a new message.
+ */
+export const KillSessionRequestSchema = /*@__PURE__*/
+  messageDesc(file_berth_v1, 5);
+
+/**
+ * Describes the message berth.v1.KillSessionResponse.
+ * Use `create(KillSessionResponseSchema)` to create a new message.
+ */
+export const KillSessionResponseSchema = /*@__PURE__*/
+  messageDesc(file_berth_v1, 6);
+
+/**
+ * Describes the message berth.v1.Session.
+ * Use `create(SessionSchema)` to create a new message.
+ */
+export const SessionSchema = /*@__PURE__*/
+  messageDesc(file_berth_v1, 7);
+
+/**
  * Images that come from a file rather than a registry.
  *
  * @generated from service berth.v1.Images
  */
 export const Images = /*@__PURE__*/
   serviceDesc(file_berth_v1, 0);
+
+/**
+ * The sessions of the streaming server: who holds which container's streams.
+ *
+ * @generated from service berth.v1.Sessions
+ */
+export const Sessions = /*@__PURE__*/
+  serviceDesc(file_berth_v1, 1);
 

@@ -7,12 +7,18 @@ import { lockRoot } from './config/lock.ts';
 import type { AttachTarget } from './container/attach-target.ts';
 import { Containers } from './container/containers.ts';
 import type { ConnectExec, ConnectShim } from './container/deps.ts';
-import type { AttachIssuer } from './cri/deps.ts';
+import type { AttachIssuer, SessionControl } from './cri/deps.ts';
+import { RpcStats } from './cri/rpc-stats.ts';
 import { serveCri } from './cri/server.ts';
 import { services } from './cri/services.ts';
+import { daemonMetrics } from './daemon-metrics.ts';
 import type { ImageStore } from './image/image.ts';
+import type { Family, MetricSource } from './observability/metric.ts';
+import { serveMetrics } from './observability/metrics-server.ts';
+import { ProcessMetrics } from './observability/process-metrics.ts';
 import type { Runtime } from './runtime/runtime.ts';
 import { Pods } from './sandbox/pods.ts';
+import type { ForwardTarget } from './streaming/forward-target.ts';
 import { readBootId } from './util/boot.ts';
 import { nowNs } from './util/clock.ts';
 import { KeyedMutex } from './util/keyed-mutex.ts';
@@ -22,9 +28,16 @@ import { FileRecords, type Records } from './util/records.ts';
 export type StreamingRoom = AttachIssuer & {
   /** `http://127.0.0.1:10350` */
   readonly baseUrl: string;
+  readonly sessions: SessionControl;
+  metrics(): Family[];
+  /** Begins no session any more and lets those that run go on for `streaming.drain_ms`, until none is left, or until `atOnce`. */
+  drain(atOnce: AbortSignal): Promise<void>;
   /** Ends every session, bounded. */
   close(): Promise<void>;
 };
+
+/** The pod of a port-forward session, when it is ready. */
+export type FindForwardTarget = (podId: string) => ForwardTarget | undefined;
 
 /** What is different between the real daemon and its tests. */
 export type Rooms = {
@@ -40,6 +53,7 @@ export type Rooms = {
     config: Config,
     find: (id: string) => AttachTarget | undefined,
     runProgram: Containers['exec'],
+    findPod: FindForwardTarget,
     log: Logger,
   ): Promise<StreamingRoom>;
   /** Wraps the records; tests let them crash. */
@@ -52,6 +66,10 @@ export type Daemon = {
   readonly socket: string;
   /** Where attach URLs begin. */
   readonly streamingUrl: string;
+  /** Where metrics are served, if they are. */
+  readonly metricsUrl?: string;
+  /** To be called before `close` where sessions shall have their grace: begins none any more; CRI is served meanwhile. */
+  drain(atOnce: AbortSignal): Promise<void>;
   /** Stops serving; containers go on. Idempotent. */
   close(): Promise<void>;
 };
@@ -68,6 +86,7 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
 
   await rooms.prepareHost(config, log);
   const runtime = await rooms.openRuntime(config, log);
+  stack.defer(() => runtime.close());
   const images = await rooms.openImages(config, log);
 
   const closing = new AbortController();
@@ -92,30 +111,73 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
   });
   await pods.recover((id) => images.find(id));
 
+  const findPod: FindForwardTarget = (id) => {
+    const pod = pods.store.find(id);
+    if (pod === undefined || !pods.isReady(pod)) return undefined;
+    const dial: ForwardTarget['dial'] = (port, signal) => runtime.dialPort(pod.meta.spec, pod.status.resources, port, signal);
+    return { gone: pod.gone, dial };
+  };
   const streaming = await rooms.openStreaming(
     config,
     (id) => containers.attachTarget(id),
     (id, program, signal) => containers.exec(id, program, signal),
+    findPod,
     log,
   );
   stack.defer(() => streaming.close());
 
-  const served = services({ runtime, pods, containers, images, attach: streaming, log, settings: config, now: nowNs });
-  const server = await serveCri(config.socket, served, log);
+  const served = services({
+    runtime,
+    pods,
+    containers,
+    images,
+    attach: streaming,
+    sessions: streaming.sessions,
+    log,
+    settings: config,
+    now: nowNs,
+  });
+  const stats = new RpcStats();
+  const metricsUrl = await openMetrics(stack, config, log, [
+    () => daemonMetrics(pods, containers),
+    () => streaming.metrics(),
+    () => stats.families(),
+  ]);
+  const server = await serveCri(config.socket, served, { log, stats });
   stack.defer(() => server.close());
 
   const open = stack.move();
   log.info(
-    { socket: config.socket, streaming: streaming.baseUrl, pods: pods.store.size, containers: containers.store.list().length },
+    {
+      socket: config.socket,
+      streaming: streaming.baseUrl,
+      metrics: metricsUrl,
+      pods: pods.store.size,
+      containers: containers.store.list().length,
+    },
     'serving',
   );
   let closed: Promise<void> | undefined;
   return {
     socket: config.socket,
     streamingUrl: streaming.baseUrl,
+    ...(metricsUrl === undefined ? {} : { metricsUrl }),
+    drain: (atOnce) => streaming.drain(atOnce),
     close: () => {
       closed ??= open.disposeAsync();
       return closed;
     },
   };
+}
+
+/** Serves metrics where that is wanted; gives their URL. */
+async function openMetrics(
+  stack: AsyncDisposableStack,
+  { metrics }: Config,
+  log: Logger,
+  sources: readonly MetricSource[],
+): Promise<string | undefined> {
+  if (metrics === undefined) return undefined;
+  const process = stack.use(new ProcessMetrics());
+  return stack.use(await serveMetrics(metrics, [...sources, () => process.collect()], log)).url;
 }

@@ -6,7 +6,7 @@ import { BerthError } from './util/errors.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
-/** Calls, sessions and the streaming server are each given seconds; beyond this something hangs, and containers need nobody to wait for it. */
+/** Once sessions have had their grace, calls, sessions and the streaming server are each given seconds; beyond this something hangs, and containers need nobody to wait for it. */
 const SHUTDOWN_MS = 20_000;
 
 async function main(args: readonly string[]): Promise<void> {
@@ -27,19 +27,42 @@ async function serve(flags: Flags): Promise<void> {
   ]);
   const log = createLog(config.logLevel);
   watchFailures(log);
-  const asked = Promise.withResolvers<string>();
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => asked.resolve(signal));
+  const stop = stopSignals();
 
   const daemon = await startDaemon(config, log, hostRooms);
-  process.stdout.write(`berthd ready socket=${daemon.socket} streaming=${daemon.streamingUrl}\n`);
+  const metrics = daemon.metricsUrl === undefined ? '' : ` metrics=${daemon.metricsUrl}`;
+  process.stdout.write(`berthd ready socket=${daemon.socket} streaming=${daemon.streamingUrl}${metrics}\n`);
 
-  log.info({ signal: await asked.promise }, 'stopping; containers go on');
+  log.info({ signal: await stop.asked, drainMs: config.streaming.drainMs }, 'stopping; containers go on');
+  await daemon.drain(stop.atOnce);
   setTimeout(() => {
     log.error({}, 'stopping takes too long');
     process.exit(EXIT_FAILED);
   }, SHUTDOWN_MS).unref();
   await daemon.close();
   process.exit(0);
+}
+
+type StopSignals = {
+  /** The first signal: stop with all grace. */
+  readonly asked: Promise<string>;
+  /** The second one: sessions have had their grace. */
+  readonly atOnce: AbortSignal;
+};
+
+/** A third signal ends the process where it stands. */
+function stopSignals(): StopSignals {
+  const asked = Promise.withResolvers<string>();
+  const again = new AbortController();
+  let count = 0;
+  const received = (signal: string): void => {
+    count += 1;
+    if (count === 1) asked.resolve(signal);
+    else if (count === 2) again.abort();
+    else process.exit(EXIT_FAILED);
+  };
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, received);
+  return { asked: asked.promise, atOnce: again.signal };
 }
 
 /** A stray rejection is a bug, but no reason to end everybody's sessions; an exception that nobody caught leaves nothing to rely on. */

@@ -58,6 +58,8 @@ export type Options = {
   readonly stallMs?: number;
   readonly drainMs?: number;
   readonly partialMs?: number;
+  /** More of the shim's own configuration, `key=value`. */
+  readonly more?: readonly string[];
   /** More lines of LXC configuration. */
   readonly lxc?: readonly string[];
   /** A cgroup of the memory hierarchy, with a limit: for OOM kills. */
@@ -210,12 +212,11 @@ export class Container {
       ['drain-ms', o.drainMs],
       ['partial-ms', o.partialMs],
       ...this.cgroups.map((path): [string, string] => ['cgroup', path]),
-      ...this.cgroups.map((path): [string, string] => ['cgroup', `${path}-monitor`]),
+      ...this.cgroups.map((path): [string, string] => ['monitor-cgroup', `${path}-monitor`]),
       ['oom', this.oom],
     ];
-    return pairs
-      .filter(([, value]) => value !== undefined)
-      .map(([key, value]) => `${key}=${value}\0`)
+    return [...pairs.filter(([, value]) => value !== undefined).map(([key, value]) => `${key}=${value}`), ...(o.more ?? [])]
+      .map((entry) => `${entry}\0`)
       .join('');
   }
 
@@ -236,6 +237,19 @@ export class Container {
 
   async connect(): Promise<Peer> {
     const peer = await Peer.open(this.socket, this.secret);
+    this.peers.push(peer);
+    return peer;
+  }
+
+  /** Runs a program besides init and waits until it runs. */
+  async exec(command: readonly string[], ...more: readonly string[]): Promise<Peer> {
+    const peer = this.tryExec(command, ...more);
+    await peer.until(() => peer.has(0x81));
+    return peer;
+  }
+
+  tryExec(command: readonly string[], ...more: readonly string[]): Peer {
+    const peer = Peer.exec(this.socket, this.secret, [...command.map((arg) => `arg=${arg}`), 'env=PATH=/bin', ...more]);
     this.peers.push(peer);
     return peer;
   }
@@ -306,6 +320,25 @@ export class Container {
       if (existsSync(path)) execFileSync('rmdir', [path], { stdio: 'ignore' });
     }
     rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/** A seccomp filter in a file, compiled from a policy; without one: bytes that are no filter. */
+export class Filter {
+  readonly dir = mkdtempSync(join(tmpdir(), 'berth-filter-'));
+  readonly path = join(this.dir, 'filter');
+
+  constructor(policy: string | undefined) {
+    if (policy === undefined) {
+      writeFileSync(this.path, 'no filter');
+      return;
+    }
+    writeFileSync(join(this.dir, 'policy'), policy);
+    execFileSync(join(BUILD, 'berth-seccomp'), [join(this.dir, 'policy'), this.path]);
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.dir, { recursive: true });
   }
 }
 

@@ -83,6 +83,21 @@ export class Peer {
     return peer;
   }
 
+  /** Asks for a program besides init; it runs once WELCOME has come. Nothing is subscribed to. */
+  static exec(path: string, secret: string, entries: readonly string[]): Peer {
+    const peer = new Peer(path);
+    const program = Buffer.from(entries.map((entry) => `${entry}\0`).join(''));
+    peer.socket.write(Buffer.concat([frame(0x0e, u32(1), Buffer.from(secret, 'hex')), u32(program.length), program]));
+    return peer;
+  }
+
+  /** What a program that could not be started has failed at. */
+  async failure(): Promise<{ step: number; errno: number }> {
+    await this.until(() => this.has(0x89));
+    const p = this.last(0x89);
+    return { step: p[0] ?? 0, errno: p.readUInt32LE(4) };
+  }
+
   hello(secret: string): void {
     this.socket.write(frame(0x01, u32(1), Buffer.from(secret, 'hex')));
   }

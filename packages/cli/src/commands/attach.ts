@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { exitCodeOfOutcome } from '../attach/exit-code.ts';
 import { runSession } from '../attach/run-session.ts';
+import { withTlsOptions } from '../attach/tls.ts';
 import { findContainer, streamFacts } from '../containers/lookup.ts';
 import { type Globals, withDaemon } from '../daemon.ts';
 import { CliError } from '../errors.ts';
@@ -15,11 +16,13 @@ const CONTAINER_RUNNING = 1;
 const STATE_WORDS = ['created', 'running', 'exited', 'unknown'];
 
 export const attachCommand = (): Command =>
-  newCommand('attach', 'Attach to the init process of a running container', [
-    'berth attach shell                        # leave with ctrl-p ctrl-q',
-    "printf 'list\\n' | berth attach console    # prints the answer, the container goes on",
-    'berth attach --no-stdin --from start web | less',
-  ])
+  withTlsOptions(
+    newCommand('attach', 'Attach to the init process of a running container', [
+      'berth attach shell                        # leave with ctrl-p ctrl-q',
+      "printf 'list\\n' | berth attach console    # prints the answer, the container goes on",
+      'berth attach --no-stdin --from start web | less',
+    ]),
+  )
     .argument('<container>', 'name or id')
     .option('--no-stdin', 'only watch')
     .addOption(

@@ -1,5 +1,6 @@
 // What all commands share: the socket, how they are made, how their result becomes the exit status.
 import { Command, Option } from 'commander';
+import { tlsPathsOf } from '../attach/tls.ts';
 import type { Globals } from '../daemon.ts';
 import { EXIT } from '../exit-codes.ts';
 
@@ -22,14 +23,18 @@ export function newCommand(name: string, description: string, examples: readonly
     .addHelpText('after', `\nExamples:\n${examples.map((example) => `  ${example}\n`).join('')}`);
 }
 
-/** The socket that was given, wherever it was. */
+/** The socket that was given, wherever it was, and the TLS files of a command that attaches. */
 export function globalsOf(command: Command): Globals {
+  return { socket: socketOf(command), tls: tlsPathsOf(command) };
+}
+
+function socketOf(command: Command): string {
   for (let each: Command | null = command; each !== null; each = each.parent) {
     const { socket } = each.opts<{ socket?: string }>();
-    if (socket !== undefined) return { socket };
+    if (socket !== undefined) return socket;
   }
   const fromEnvironment = process.env['BERTH_SOCKET'];
-  return { socket: fromEnvironment === undefined || fromEnvironment === '' ? DEFAULT_SOCKET : fromEnvironment };
+  return fromEnvironment === undefined || fromEnvironment === '' ? DEFAULT_SOCKET : fromEnvironment;
 }
 
 /** Runs an action; what it gives becomes the exit status, nothing means 0. */

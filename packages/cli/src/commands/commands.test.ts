@@ -76,6 +76,53 @@ test('stop and rm: only what is stopped goes, with pod and log, unless forced', 
   );
 });
 
+test('sessions: a table, ids, JSON; kill takes beginnings of ids, says who, and goes on over one that has ended', async () => {
+  await using daemon = await FakeDaemon.start();
+  const common = { remote: '127.0.0.1:4711', startedAt: BigInt(Date.now() - 90_000) * 1_000_000n };
+  daemon.live.push(
+    {
+      ...common,
+      id: 'aa11aa11aa11',
+      kind: 'attach',
+      containerId: 'c'.repeat(64),
+      containerName: 'web',
+      protocol: 'v5.channel.k8s.io',
+      streams: ['stdin', 'stdout'],
+      tty: true,
+      bytesIn: 12n,
+      bytesOut: 3_400_000n,
+      lagBytes: 2_000n,
+    },
+    { ...common, id: 'bb22bb22bb22', kind: 'exec', containerName: 'db\u001b[2J', streams: ['stdout'], command: 'psql' },
+    { ...common, id: 'cc33cc33cc33', kind: 'portforward', podId: 'd'.repeat(64), podName: 'pod', ports: [80, 443] },
+  );
+  const [headings, web, db, pod] = (await berth(daemon, ['sessions'])).out.split('\n');
+  assert.match(headings ?? '', /^SESSION +KIND +TARGET +ID +REMOTE +PROTOCOL +STREAMS +AGE +IN +OUT +LAG$/);
+  assert.match(
+    web ?? '',
+    /^aa11aa11aa11 +attach +web +c{12} +127\.0\.0\.1:4711 +v5\.channel\.k8s\.io +stdin,stdout tty +1m +12 B +3\.4 MB +2\.0 kB$/,
+  );
+  assert.match(db ?? '', /^bb22bb22bb22 +exec +db\\x1b\[2J .* stdout \(psql\) +1m +0 B +0 B +-$/);
+  assert.match(pod ?? '', /^cc33cc33cc33 +portforward +pod +d{12} .* 80,443 /);
+  assert.equal((await berth(daemon, ['sessions', '-q'])).out, 'aa11aa11aa11\nbb22bb22bb22\ncc33cc33cc33\n');
+  const json = JSON.parse((await berth(daemon, ['sessions', '-o', 'json'])).out) as {
+    sessions: { id: string; bytesOut: string }[];
+  };
+  assert.deepEqual([json.sessions.length, json.sessions[0]?.bytesOut], [3, '3400000']);
+  const killed = await berth(daemon, ['sessions', 'kill', 'aa', 'nobody', 'cc33']);
+  assert.deepEqual(
+    [killed.code, killed.out, killed.err],
+    [125, 'aa11aa11aa11\ncc33cc33cc33\n', 'berth: no session has the id "nobody"\n'],
+  );
+  assert.deepEqual(
+    daemon.killed.map(({ id }) => id),
+    ['aa11aa11aa11', 'cc33cc33cc33'],
+  );
+  assert.match(daemon.killed[0]?.by ?? '', /^\S/);
+  assert.equal((await berth(daemon, ['sessions', 'kill', 'bb'])).code, 0);
+  assert.match((await berth(daemon, ['sessions', 'kill'])).err, /^berth: missing required argument 'session'; /);
+});
+
 test('image import from a file and from a pipe, and rm', async () => {
   await using daemon = await FakeDaemon.start(PROGRAMS);
   const file = join(daemon.dir, 'i.tar');
@@ -131,6 +178,8 @@ test('help is there for every command, with examples, and does not load gRPC', a
     'logs',
     'stop',
     'rm',
+    'sessions',
+    'sessions kill',
     'image',
     'image import',
     'image ls',

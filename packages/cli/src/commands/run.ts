@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { containerExitCode, exitCodeOfOutcome } from '../attach/exit-code.ts';
 import { foreground } from '../attach/foreground.ts';
+import { withTlsOptions } from '../attach/tls.ts';
 import type { Outcome } from '../attach/run-session.ts';
 import { type Made, makeContainer, type MakeOptions, removeContainer } from '../containers/make.ts';
 import { LABELS } from '../containers/labels.ts';
@@ -21,13 +22,15 @@ const STOP_SECONDS = 10n;
 const EXIT_LAG_MS = 5_000;
 
 export const runCommand = (): Command =>
-  withSpecOptions(
-    newCommand('run', 'Make a container in a pod of its own, start it and show its output from the first byte on', [
-      'berth run --rm busybox echo hello',
-      'berth run -it --name shell busybox        # leave it running with ctrl-p ctrl-q',
-      'berth run -d --name web -v ./site:/www:ro --net host busybox httpd -f -h /www',
-      'tar c . | berth run -i --rm busybox tar t',
-    ]),
+  withTlsOptions(
+    withSpecOptions(
+      newCommand('run', 'Make a container in a pod of its own, start it and show its output from the first byte on', [
+        'berth run --rm busybox echo hello',
+        'berth run -it --name shell busybox        # leave it running with ctrl-p ctrl-q',
+        'berth run -d --name web -v ./site:/www:ro --net host busybox httpd -f -h /www',
+        'tar c . | berth run -i --rm busybox tar t',
+      ]),
+    ),
   )
     .option('-d, --detach', 'do not attach; print the id')
     .option('--rm', 'remove container, pod and log when the container has exited')

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { containerExitCode, exitCodeOfOutcome } from '../attach/exit-code.ts';
 import { foreground } from '../attach/foreground.ts';
+import { withTlsOptions } from '../attach/tls.ts';
 import { findContainer, streamFacts } from '../containers/lookup.ts';
 import { type Daemon, type Globals, withDaemon } from '../daemon.ts';
 import { CliError } from '../errors.ts';
@@ -16,7 +17,7 @@ const CONTAINER_CREATED = 0;
 const EXIT_LAG_MS = 5_000;
 
 export const startCommand = (): Command =>
-  newCommand('start', 'Start created containers', ['berth start web db', 'berth start -a -i shell'])
+  withTlsOptions(newCommand('start', 'Start created containers', ['berth start web db', 'berth start -a -i shell']))
     .argument('<container...>', 'names or ids')
     .option('-a, --attach', "show the output from the first byte on, and end with the container's exit code")
     .option('-i, --interactive', 'pass on stdin too (with -a)')

@@ -16,6 +16,15 @@ import { Input } from './input.ts';
 import { Output } from './output.ts';
 import { AttachRefused, StreamLost } from './stream-lost.ts';
 
+/** PEM, as in the files. */
+export type ClientTls = {
+  /** Authorities that may have signed the server's certificate; without, those that Node.js knows. */
+  readonly ca?: string | Uint8Array;
+  /** Certificate and key of this client, where the server asks for one. */
+  readonly cert?: string | Uint8Array;
+  readonly key?: string | Uint8Array;
+};
+
 /** Which streams the URL was asked for: the same as in the Attach call. */
 export type AttachStreamOptions = {
   readonly stdin?: boolean;
@@ -23,6 +32,8 @@ export type AttachStreamOptions = {
   readonly stderr?: boolean;
   /** `start`: everything that the container has written since its start, without a hole to what comes live. */
   readonly from?: 'now' | 'start';
+  /** For `https` URLs. The server's certificate is always verified. */
+  readonly tls?: ClientTls | undefined;
   /** Ends the session as `detach` does; before the connection stands it fails the opening. */
   readonly signal?: AbortSignal;
 };
@@ -82,11 +93,17 @@ export async function attachStream(url: string, options: AttachStreamOptions = {
     perMessageDeflate: false,
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
     maxPayload: MAX_MESSAGE_BYTES,
+    ...tlsOptions(options.tls),
   });
   // Everything is registered before the first byte can arrive: output may stand behind the handshake in the same packet.
   const session = new Session(socket, options);
   await opened(socket, options.signal);
   return session;
+}
+
+/** As the TLS library wants them: it takes buffers, not every array of bytes. */
+function tlsOptions(tls: ClientTls = {}): { readonly [name: string]: string | Buffer } {
+  return Object.fromEntries(Object.entries(tls).map(([name, pem]) => [name, typeof pem === 'string' ? pem : Buffer.from(pem)]));
 }
 
 async function opened(socket: WebSocket, signal: AbortSignal | undefined): Promise<void> {

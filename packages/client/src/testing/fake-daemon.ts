@@ -22,7 +22,7 @@ import {
   PodSandboxConfigSchema,
   RuntimeService,
 } from '@berth/cri-api';
-import { Images } from '@berth/cri-api/berth';
+import { Images, Sessions, type SessionSchema } from '@berth/cri-api/berth';
 import {
   create,
   type DescMessage,
@@ -106,6 +106,10 @@ export class FakeDaemon implements AsyncDisposable {
   readonly sessions: FakeSession[] = [];
   /** Messages of all sessions, in order. */
   readonly received: { readonly channel: number; readonly text: string }[] = [];
+  /** What the list of sessions shows; killing takes one away. */
+  readonly live: MessageInitShape<typeof SessionSchema>[] = [];
+  /** Who killed which. */
+  readonly killed: { readonly id: string; readonly by: string }[] = [];
   readonly imported: { names: readonly string[]; bytes: number }[] = [];
   readonly images = new Map([['docker.io/library/busybox:latest', `sha256:${'b'.repeat(64)}`]]);
   readonly #programs: Readonly<Record<string, FakeProgram>>;
@@ -162,6 +166,7 @@ export class FakeDaemon implements AsyncDisposable {
   async #listen(): Promise<void> {
     this.#serve(RuntimeService, this.#runtime());
     this.#serve(ImageService, this.#image());
+    this.#serve(Sessions, this.#sessions());
     this.#serveImport();
     const ready = Promise.withResolvers<void>();
     this.#grpc.bindAsync(`unix:${this.socket}`, ServerCredentials.createInsecure(), (error) =>
@@ -321,6 +326,19 @@ export class FakeDaemon implements AsyncDisposable {
       removeImage: ({ image }: { image?: { image: string } }) => {
         this.images.delete(image?.image ?? '');
         return {};
+      },
+    };
+  }
+
+  #sessions() {
+    return {
+      list: () => ({ sessions: this.live }),
+      kill: ({ id, by }: { id: string; by: string }) => {
+        const at = this.live.findIndex((session) => session.id?.startsWith(id));
+        if (at < 0) throw new Refused(status.NOT_FOUND, 'SESSION_NOT_FOUND', `no session has the id "${id}"`);
+        const [session] = this.live.splice(at, 1);
+        this.killed.push({ id: session?.id ?? '', by });
+        return { session };
       },
     };
   }

@@ -42,6 +42,10 @@ max_tickets = 5
 [stdio]
 slow = "end"
 exit_code_status = true
+[port_forward]
+max_connections = 7
+max_connections_per_session = 6
+dial_timeout_ms = 500
 [runtime]
 cgroup_parent = "/pods"
 [image]
@@ -55,6 +59,7 @@ default_archive = "/img.tar"
       ['127.0.0.2', 1234, 5000, 5],
     );
     assert.deepEqual([config.stdio.slow, config.stdio.exitCodeStatus], ['end', true]);
+    assert.deepEqual(config.portForward, { maxConnections: 7, maxConnectionsPerSession: 6, dialTimeoutMs: 500 });
     assert.deepEqual([config.runtime.cgroupParent, config.image.defaultArchive], ['/pods', '/img.tar']);
     const flags = [
       '--config',
@@ -77,6 +82,33 @@ default_archive = "/img.tar"
   });
 });
 
+test('settings of the streaming server: limits follow each other, URLs lose their last slash', async () => {
+  const { streaming } = await loadConfig(parseFlags([]));
+  assert.deepEqual([streaming.maxConnections, streaming.maxWaitingConnections, streaming.drainMs], [4_352, 256, 3_000]);
+  assert.deepEqual([streaming.idleTimeoutMs, streaming.tls, streaming.advertise], [0, undefined, undefined]);
+  const text = `
+[streaming]
+address = "0.0.0.0:10350"
+advertise = "https://Node.example:10350/berth/"
+tls_cert = "/c"
+tls_key = "/k"
+tls_client_ca = "/a"
+max_sessions = 10
+max_waiting_connections = 5
+drain_ms = 0
+`;
+  await withFile(text, async (path) => {
+    const { streaming: set } = await loadConfig(parseFlags(['--config', path]));
+    assert.deepEqual(set.tls, { cert: '/c', key: '/k', clientCa: '/a' });
+    assert.deepEqual([set.advertise, set.maxConnections, set.drainMs], ['https://node.example:10350/berth', 15, 0]);
+  });
+  for (const url of ['http://127.0.0.1:80', 'http://localhost:1', 'http://[::1]:1', 'https://node.example']) {
+    await withFile(`[streaming]\nadvertise = "${url}"`, async (path) => {
+      assert.equal((await loadConfig(parseFlags(['--config', path]))).streaming.advertise, url.replace(/:80$/, ''));
+    });
+  }
+});
+
 test('what is wrong is named: file, key, reason', async () => {
   const wrong: [string, RegExp][] = [
     ['rooot = "/r"', /berth\.toml: "rooot": is not a setting/],
@@ -85,6 +117,15 @@ test('what is wrong is named: file, key, reason', async () => {
     ['[streaming]\naddress = "127.0.0.1"', /"streaming\.address": must be HOST:PORT/],
     ['[streaming]\naddress = "127.0.0.1:70000"', /at most 65535/],
     ['[stdio]\nring_bytes = 10', /"stdio\.ring_bytes"/],
+    ['[streaming]\nadvertise = "node.example:10350"', /"streaming\.advertise": must be a URL like https/],
+    ['[streaming]\nadvertise = "http://node.example"', /"streaming\.advertise": must be https/],
+    ['[streaming]\nadvertise = "https://me@node.example"', /"streaming\.advertise": must have no user/],
+    ['[streaming]\nadvertise = "https://node.example/?a=b"', /"streaming\.advertise": must have no user, query/],
+    ['[streaming]\ntls_cert = "/c"', /"streaming\.tls_cert" is set, but not streaming\.tls_key/],
+    ['[streaming]\ntls_key = "/k"', /"streaming\.tls_key" is set, but not streaming\.tls_cert/],
+    ['[streaming]\ntls_client_ca = "/a"', /"streaming\.tls_client_ca" is set, but not streaming\.tls_cert and/],
+    ['[streaming]\ntls_cert = "c.pem"', /"streaming\.tls_cert": must be an absolute path/],
+    ['[streaming]\nidle_timeout_ms = -1', /"streaming\.idle_timeout_ms"/],
     ['root = ', /is not TOML: line 1/],
   ];
   for (const [text, message] of wrong) {

@@ -8,6 +8,9 @@ export type Config = {
   readonly socket: string;
   readonly streaming: StreamingConfig;
   readonly stdio: StdioConfig;
+  /** Where Prometheus may look; absent: nowhere. */
+  readonly metrics?: MetricsConfig;
+  readonly portForward: PortForwardConfig;
   readonly runtime: RuntimeConfig;
   readonly image: ImageConfig;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
@@ -24,7 +27,35 @@ export type StreamingConfig = {
   readonly maxSessions: number;
   /** Sessions at one time of one container. */
   readonly maxSessionsPerContainer: number;
+  /** Where URLs point to instead of the address that is listened on; no slash at its end. */
+  readonly advertise?: string;
+  /** Absent: plain HTTP, on loopback only. */
+  readonly tls?: TlsFiles;
+  /** TCP connections at one time, sessions among them. */
+  readonly maxConnections: number;
+  /** Those of them that are no session (yet). */
+  readonly maxWaitingConnections: number;
+  /** From a connection's start to the end of its request's headers, the TLS handshake apart, ms. */
+  readonly headerTimeoutMs: number;
+  /** Request line and headers together, bytes. */
+  readonly maxHeaderBytes: number;
+  /** A session over which no data has moved for this long is ended, ms; 0: never. */
+  readonly idleTimeoutMs: number;
+  /** How long sessions may go on when the daemon is told to stop, ms. */
+  readonly drainMs: number;
 };
+
+/** Absolute paths of PEM files. */
+export type TlsFiles = {
+  /** The server's certificate, and those between it and its root. */
+  readonly cert: string;
+  readonly key: string;
+  /** Clients must show a certificate that one of these has signed; absent: clients need none. */
+  readonly clientCa?: string;
+};
+
+/** A loopback address. */
+export type MetricsConfig = { readonly host: string; readonly port: number };
 
 export type StdioConfig = {
   /** Replay ring of a shim, bytes. */
@@ -39,6 +70,15 @@ export type StdioConfig = {
   readonly stallMs: number;
   /** Report `NonZeroExitCode` on attach to stock clients. Confuses `kubectl run` and `kubectl debug`. */
   readonly exitCodeStatus: boolean;
+};
+
+export type PortForwardConfig = {
+  /** Forwarded connections at one time, all sessions together. */
+  readonly maxConnections: number;
+  /** Forwarded connections at one time of one session. */
+  readonly maxConnectionsPerSession: number;
+  /** How long connecting to a port may take, ms. */
+  readonly dialTimeoutMs: number;
 };
 
 export type RuntimeConfig = {

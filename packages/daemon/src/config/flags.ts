@@ -8,6 +8,7 @@ export type Flags = {
   readonly state?: string;
   readonly socket?: string;
   readonly streamingAddress?: string;
+  readonly metricsAddress?: string;
   readonly defaultImage?: string;
   readonly logLevel?: string;
   readonly help: boolean;
@@ -23,6 +24,7 @@ The Berth daemon: serves CRI on a unix socket and attach sessions over HTTP. Run
   --state DIR                     gone at reboot: sockets, namespaces, mounts (default /run/berth)
   --socket PATH                   CRI socket (default STATE/berth.sock)
   --streaming-address HOST:PORT   where attach URLs point to; port 0: any free one (default 127.0.0.1:10350)
+  --metrics-address HOST:PORT     serve Prometheus metrics there, on loopback only (default: not at all)
   --default-image FILE            image archive that is imported when its image is not there yet
   --log-level LEVEL               debug, info, warn or error (default info); the log goes to stderr
   --help                          this text
@@ -47,16 +49,24 @@ export function parseFlags(args: readonly string[]): Flags {
         state: { type: 'string' },
         socket: { type: 'string' },
         'streaming-address': { type: 'string' },
+        'metrics-address': { type: 'string' },
         'default-image': { type: 'string' },
         'log-level': { type: 'string' },
         help: { type: 'boolean', default: false },
         version: { type: 'boolean', default: false },
       },
     });
-    const { 'streaming-address': streamingAddress, 'default-image': defaultImage, 'log-level': logLevel, ...rest } = values;
+    const {
+      'streaming-address': streamingAddress,
+      'metrics-address': metricsAddress,
+      'default-image': defaultImage,
+      'log-level': logLevel,
+      ...rest
+    } = values;
     return {
       ...rest,
       ...(streamingAddress === undefined ? {} : { streamingAddress }),
+      ...(metricsAddress === undefined ? {} : { metricsAddress }),
       ...(defaultImage === undefined ? {} : { defaultImage }),
       ...(logLevel === undefined ? {} : { logLevel }),
     };

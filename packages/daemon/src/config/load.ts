@@ -36,7 +36,7 @@ async function readSettings(path: string): Promise<CheckedSettings> {
 }
 
 function flagSettings(flags: Flags): Settings {
-  const { root, state, socket, logLevel, streamingAddress, defaultImage } = flags;
+  const { root, state, socket, logLevel, streamingAddress, metricsAddress, defaultImage } = flags;
   // On a command line a path is meant from where one stands; in a file that would depend on who starts the daemon.
   return {
     ...(root === undefined ? {} : { root: resolve(root) }),
@@ -44,6 +44,7 @@ function flagSettings(flags: Flags): Settings {
     ...(socket === undefined ? {} : { socket: resolve(socket) }),
     ...(logLevel === undefined ? {} : { log_level: logLevel as Settings['log_level'] & string }),
     ...(streamingAddress === undefined ? {} : { streaming: { address: streamingAddress } }),
+    ...(metricsAddress === undefined ? {} : { metrics: { address: metricsAddress } }),
     ...(defaultImage === undefined ? {} : { image: { default_archive: resolve(defaultImage) } }),
   };
 }

@@ -2,11 +2,13 @@
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import type { Config } from './config.ts';
+import { advertiseSchema, streamingWithDefaults } from './streaming-settings.ts';
 
 const absolutePath = v.pipe(v.string(), v.startsWith('/', 'must be an absolute path'));
 const between = (least: number, most: number) => v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most));
 
 const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 const MIB = 1024 * 1024;
 /** The largest delay that a timer can count. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -37,6 +39,16 @@ export const settingsSchema = v.strictObject({
       max_tickets: v.exactOptional(between(1, 1_000_000)),
       max_sessions: v.exactOptional(between(1, 1_000_000)),
       max_sessions_per_container: v.exactOptional(between(1, 1_000_000)),
+      advertise: v.exactOptional(advertiseSchema),
+      tls_cert: v.exactOptional(absolutePath),
+      tls_key: v.exactOptional(absolutePath),
+      tls_client_ca: v.exactOptional(absolutePath),
+      max_connections: v.exactOptional(between(1, 1_000_000)),
+      max_waiting_connections: v.exactOptional(between(1, 100_000)),
+      header_timeout_ms: v.exactOptional(between(100, 10 * 60_000)),
+      max_header_bytes: v.exactOptional(between(1024, 1024 * 1024)),
+      idle_timeout_ms: v.exactOptional(between(0, 7 * DAY_MS)),
+      drain_ms: v.exactOptional(between(0, HOUR_MS)),
     }),
   ),
   stdio: v.exactOptional(
@@ -47,6 +59,14 @@ export const settingsSchema = v.strictObject({
       slow: v.exactOptional(v.picklist(['block', 'end'])),
       stall_ms: v.exactOptional(between(100, MAX_TIMER_MS)),
       exit_code_status: v.exactOptional(v.boolean()),
+    }),
+  ),
+  metrics: v.exactOptional(v.strictObject({ address: v.exactOptional(addressSchema) })),
+  port_forward: v.exactOptional(
+    v.strictObject({
+      max_connections: v.exactOptional(between(1, 1_000_000)),
+      max_connections_per_session: v.exactOptional(between(1, 1_000_000)),
+      dial_timeout_ms: v.exactOptional(between(100, HOUR_MS)),
     }),
   ),
   runtime: v.exactOptional(
@@ -69,21 +89,14 @@ const SHIM = fileURLToPath(new URL('../../../../shim/build/berth-shim', import.m
 
 /** Puts defaults where nothing has been said. */
 export function withDefaults(settings: CheckedSettings): Config {
-  const { streaming, stdio, runtime, image } = settings;
+  const { streaming, stdio, metrics, runtime, image, port_forward: forward } = settings;
   const state = settings.state ?? '/run/berth';
   return {
     root: settings.root ?? '/var/lib/berth',
     state,
     socket: settings.socket ?? `${state}/berth.sock`,
     logLevel: settings.log_level ?? 'info',
-    streaming: {
-      host: streaming?.address?.host ?? '127.0.0.1',
-      port: streaming?.address?.port ?? 10_350,
-      ticketTtlMs: streaming?.ticket_ttl_ms ?? 60_000,
-      maxTickets: streaming?.max_tickets ?? 1_000,
-      maxSessions: streaming?.max_sessions ?? 4_096,
-      maxSessionsPerContainer: streaming?.max_sessions_per_container ?? 1_024,
-    },
+    streaming: streamingWithDefaults(streaming),
     stdio: {
       ringBytes: stdio?.ring_bytes ?? 256 * 1024,
       liveBufferBytes: stdio?.live_buffer_bytes ?? 4 * MIB,
@@ -91,6 +104,12 @@ export function withDefaults(settings: CheckedSettings): Config {
       slow: stdio?.slow ?? 'block',
       stallMs: stdio?.stall_ms ?? 10_000,
       exitCodeStatus: stdio?.exit_code_status ?? false,
+    },
+    ...(metrics?.address === undefined ? {} : { metrics: metrics.address }),
+    portForward: {
+      maxConnections: forward?.max_connections ?? 4_096,
+      maxConnectionsPerSession: forward?.max_connections_per_session ?? 1_024,
+      dialTimeoutMs: forward?.dial_timeout_ms ?? 10_000,
     },
     runtime: {
       lxcStart: runtime?.lxc_start ?? '/usr/bin/lxc-start',

@@ -15,6 +15,13 @@ export type AttachTarget = {
   /** There while the daemon is connected to the container's shim; stays for a moment after the exit. */
   readonly shim?: Shim;
   readonly logPath?: string;
+  /** What people call it. */
+  readonly names: {
+    readonly containerName: string;
+    readonly podId: string;
+    readonly podName: string;
+    readonly podNamespace: string;
+  };
 };
 
 /** A view of the container as it is now. */
@@ -22,6 +29,7 @@ export function attachTarget(container: Container): AttachTarget {
   const { spec, runtime } = container.meta;
   const { state, exit, logPath } = container.status;
   const shim = container.shim();
+  const { id: podId, config: pod } = spec.pod;
   return {
     id: spec.id,
     runtime,
@@ -29,6 +37,12 @@ export function attachTarget(container: Container): AttachTarget {
     tty: spec.config.tty,
     stdin: spec.config.stdin,
     stdinOnce: spec.config.stdinOnce,
+    names: {
+      containerName: spec.config.metadata?.name ?? '',
+      podId,
+      podName: pod.metadata?.name ?? '',
+      podNamespace: pod.metadata?.namespace ?? '',
+    },
     ...(exit === undefined ? {} : { exit }),
     ...(shim === undefined ? {} : { shim }),
     ...(logPath === undefined ? {} : { logPath }),

@@ -15,12 +15,13 @@ import type { Log } from '../util/log.ts';
 import { sleep } from '../util/wait.ts';
 import type { BoundMethod, BoundService, Call } from './call.ts';
 import { notBuilt } from './errors.ts';
-import { instrument } from './instrument.ts';
+import { type Instruments, instrument } from './instrument.ts';
+import type { RpcName } from './rpc-stats.ts';
 
 export type GrpcService = { readonly definition: ServiceDefinition; readonly implementation: UntypedServiceImplementation };
 
 /** A service as grpc-js takes it. */
-export function adapt(service: BoundService, log: Log): GrpcService {
+export function adapt(service: BoundService, instruments: Instruments): GrpcService {
   const definition: Record<string, ServiceDefinition[string]> = {};
   const implementation: UntypedServiceImplementation = {};
   for (const method of service.methods) {
@@ -34,7 +35,7 @@ export function adapt(service: BoundService, log: Log): GrpcService {
       responseSerialize: (message: Message) => encode(output, message),
       responseDeserialize: (bytes: Buffer) => fromBinary(output, bytes),
     };
-    implementation[name] = implement(service, method, log);
+    implementation[name] = implement(service, method, instruments);
   }
   return { definition, implementation };
 }
@@ -45,14 +46,16 @@ function encode(schema: DescMessage, message: Message): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-function implement(service: BoundService, method: BoundMethod, log: Log): UntypedServiceImplementation[string] {
+function implement(service: BoundService, method: BoundMethod, instruments: Instruments): UntypedServiceImplementation[string] {
   const { name, output, methodKind } = method.descriptor;
+  const { log } = instruments;
+  const rpc: RpcName = { service: service.wireName, method: name };
   if (methodKind === 'server_streaming' || methodKind === 'bidi_streaming') {
-    const refuse: handleServerStreamingCall<Message, Message> = (stream) => void refuseStream(stream, service.wireName, name, log);
+    const refuse: handleServerStreamingCall<Message, Message> = (stream) => void refuseStream(stream, rpc, instruments);
     return refuse;
   }
   const answer = async (request: unknown, context: Call, reply: sendUnaryData<Message>): Promise<void> => {
-    const outcome = await instrument(name, log, async () => {
+    const outcome = await instrument(rpc, instruments, async () => {
       if (method.handler === undefined) throw notBuilt(service.wireName, name);
       return create(output, await method.handler(request as never, context));
     });
@@ -82,8 +85,8 @@ async function* untilRealEnd(messages: AsyncIterable<unknown>, signal: AbortSign
   await sleep(CUT_OFF_MS, signal);
 }
 
-async function refuseStream(stream: EventEmitter, wireName: string, name: string, log: Log): Promise<void> {
-  const outcome = await instrument(name, log, () => Promise.reject(notBuilt(wireName, name)));
+async function refuseStream(stream: EventEmitter, rpc: RpcName, instruments: Instruments): Promise<void> {
+  const outcome = await instrument(rpc, instruments, () => Promise.reject(notBuilt(rpc.service, rpc.method)));
   if ('failure' in outcome) stream.emit('error', outcome.failure);
 }
 

@@ -4,10 +4,10 @@ import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { BerthError } from '../util/errors.ts';
-import type { Log } from '../util/log.ts';
 import { settledWithin } from '../util/wait.ts';
 import { adapt } from './adapter.ts';
 import type { BoundService } from './call.ts';
+import type { Instruments } from './instrument.ts';
 
 /** What cri-client accepts, both ways. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
@@ -28,7 +28,7 @@ export type CriServer = {
  * Listens on a unix socket. The socket file of a dead daemon is replaced.
  * @throws BerthError `SOCKET_IN_USE` when somebody listens there, or something that is no socket is in the way
  */
-export async function serveCri(path: string, services: readonly BoundService[], log: Log): Promise<CriServer> {
+export async function serveCri(path: string, services: readonly BoundService[], instruments: Instruments): Promise<CriServer> {
   await mkdir(dirname(path), { recursive: true, mode: 0o711 });
   await clearStaleSocket(path);
   const server = new Server({
@@ -37,7 +37,7 @@ export async function serveCri(path: string, services: readonly BoundService[], 
     'grpc.enable_channelz': 0,
   });
   for (const service of services) {
-    const { definition, implementation } = adapt(service, log);
+    const { definition, implementation } = adapt(service, instruments);
     server.addService(definition, implementation);
   }
   await bind(server, path);

@@ -2,6 +2,7 @@
 import { ImageService, RuntimeService } from '@berth/cri-api';
 import { attach } from './attach.ts';
 import { berthImages } from './berth-images.ts';
+import { berthSessions } from './berth-sessions.ts';
 import { type BoundService, bindService, type Handlers } from './call.ts';
 import { containerLifecycle } from './container-lifecycle.ts';
 import { containerStatuses } from './container-status.ts';
@@ -11,6 +12,7 @@ import { exec } from './exec.ts';
 import { images } from './images.ts';
 import { podLifecycle } from './pod-lifecycle.ts';
 import { podStatus } from './pod-status.ts';
+import { portForward } from './port-forward.ts';
 import { status } from './status.ts';
 import { version } from './version.ts';
 
@@ -25,6 +27,7 @@ export function services(deps: CriDeps): BoundService[] {
     ...containerStatuses(deps),
     ...containerUpdates(deps),
     ...attach(deps),
+    ...portForward(deps),
     ...exec(deps),
   };
   const image = images(deps);
@@ -32,5 +35,5 @@ export function services(deps: CriDeps): BoundService[] {
     bindService(RuntimeService, runtime, `runtime.${api}.RuntimeService`, api),
     bindService(ImageService, image, `runtime.${api}.ImageService`, api),
   ]);
-  return [...cri, berthImages(deps)];
+  return [...cri, berthImages(deps), berthSessions(deps)];
 }

@@ -17,6 +17,7 @@ import { processSpec } from './process-spec.ts';
 import { invalid, notBuilt } from './refuse.ts';
 import { ContainerTree } from './resolve.ts';
 import { cgroupSettings, type Limits, parseLimits } from './resources.ts';
+import { refuseProtectedBelowShared } from './shared-mounts.ts';
 import { apparmorProfile, refuseSelinux, seccompPolicy } from './security-profiles.ts';
 import { stopSignal } from './signals.ts';
 import { type ContainerUser, resolveUser } from './users.ts';
@@ -75,6 +76,7 @@ export const planContainer = async (
   const hidden = privileged
     ? { masked: [], readOnly: [] }
     : await planProtectedPaths(context?.maskedPaths ?? [], context?.readonlyPaths ?? [], tree);
+  refuseProtectedBelowShared(hidden, volumes.shared);
   const { cwd } = processSpec(config, image.run, checkedPod.hostname, user.home);
   // Other runtimes make a missing working directory. Where it cannot be made, the start says so.
   await tree.resolve('working_dir', cwd, 'directory');
@@ -90,6 +92,7 @@ export const planContainer = async (
     privileged,
     mounts: [...standard, ...devices.mounts, ...volumes.mounts],
     recursiveReadOnly: volumes.recursiveReadOnly,
+    ...(volumes.shared.length === 0 ? {} : { shared: volumes.shared }),
     masked: hidden.masked,
     readOnlyPaths: hidden.readOnly,
     own,

@@ -4,6 +4,7 @@ import type { Config } from '../config/config.ts';
 import type {
   ContainerSpec,
   CreatedContainer,
+  PodConnection,
   PodResources,
   PodSpec,
   Program,
@@ -15,7 +16,9 @@ import { prepareShimCgroups } from './cgroup-tree.ts';
 import { createContainer, killLeftovers, removeContainer, updateResources } from './container.ts';
 import { readHostFacts } from './host-facts.ts';
 import type { LcrHost } from './lcr-host.ts';
-import { createPod, removePod } from './pod.ts';
+import { shimBinary } from './paths.ts';
+import { createPod, podStands, removePod } from './pod.ts';
+import { PodDialers } from './pod-dialers.ts';
 import { programFor } from './program.ts';
 import { must } from './spawn.ts';
 import { startContainer } from './start.ts';
@@ -27,12 +30,14 @@ class LcrRuntime implements Runtime {
   readonly name = 'lcr';
   readonly #config: Config;
   readonly #log: Log;
+  readonly #dialers: PodDialers;
   #host: Promise<LcrHost> | undefined;
   #version: Promise<string> | undefined;
 
   constructor(config: Config, log: Log) {
     this.#config = config;
     this.#log = log;
+    this.#dialers = new PodDialers(shimBinary(config));
   }
 
   async version(): Promise<string> {
@@ -49,8 +54,15 @@ class LcrRuntime implements Runtime {
     return await createPod(await this.#ready(), pod);
   }
 
+  async podStands(pod: PodSpec): Promise<boolean> {
+    return await podStands(await this.#ready(), pod);
+  }
+
   async removePod(pod: PodSpec): Promise<void> {
+    await this.#dialers.end(pod.id);
     await removePod(await this.#ready(), pod);
+    // One that a dial has started meanwhile: later ones find no namespace.
+    await this.#dialers.end(pod.id);
   }
 
   async createContainer(spec: ContainerSpec): Promise<CreatedContainer> {
@@ -75,6 +87,14 @@ class LcrRuntime implements Runtime {
 
   async updateResources(spec: ContainerSpec, resources: LinuxContainerResources): Promise<void> {
     await updateResources(await this.#ready(), spec, resources);
+  }
+
+  async dialPort(pod: PodSpec, resources: PodResources, port: number, signal: AbortSignal): Promise<PodConnection> {
+    return await this.#dialers.dial(pod.id, resources.netns, port, signal);
+  }
+
+  async close(): Promise<void> {
+    await this.#dialers.close();
   }
 
   /** Facts about the host are read once; a failure is not remembered, the next call tries again. */

@@ -49,6 +49,10 @@ const PRIVILEGED: ContainerPlan = {
   privileged: true,
   mounts: [],
   recursiveReadOnly: [],
+  shared: [
+    { source: '/var/lib/kubelet/pods', target: '/var/lib/kubelet/pods', readOnly: false },
+    { source: '/a b', target: '/c"d', readOnly: true },
+  ],
   masked: [],
   readOnlyPaths: [],
   own: { dev: true, sys: true, cgroup: true },
@@ -64,7 +68,7 @@ const input = (plan: ContainerPlan, facts: typeof V1): ConfigInput => ({
   facts,
   limits: { cpuShares: '512', cpuQuota: '50000', memory: '1000', memorySwap: '2000', oomScoreAdj: '-5' },
   lateMounts: [{ source: '/host/sub', target: '/data/sub', type: 'none', options: ['bind', 'ro', 'rprivate'] }],
-  paths: { rootfs: '/run/berth/C/rootfs', oom: '/run/berth/C/oom' },
+  paths: { rootfs: '/run/berth/C/rootfs', oom: '/run/berth/C/oom', lxcLog: '/run/berth/C/lxc.log' },
   shim: '/run/berth/bin/berth-shim',
   hostDevicesHook: '/run/berth/bin/host-devices',
 });
@@ -97,6 +101,8 @@ test('a newline anywhere is refused, never written', () => {
     { ...PLAN, apparmor: evil },
     { ...PLAN, namespaces: { ...PLAN.namespaces, share: { net: evil } } },
     { ...PLAN, devices: [evil] },
+    { ...PLAN, shared: [{ source: evil, target: '/x', readOnly: false }] },
+    { ...PLAN, shared: [{ source: '/x', target: evil, readOnly: false }] },
   ];
   for (const plan of plans) assert.throws(() => lxcConfig(input(plan, V1)), /control characters/);
   // In a mount a newline can be escaped, so it is; it starts no line of its own.

@@ -15,7 +15,7 @@ export type ConfigInput = {
   /** Mounts that are known only at start, after the plan's. */
   readonly lateMounts: readonly PlannedMount[];
   readonly facts: HostFacts;
-  readonly paths: Pick<ContainerPaths, 'rootfs' | 'oom'>;
+  readonly paths: Pick<ContainerPaths, 'rootfs' | 'oom' | 'lxcLog'>;
   readonly shim: string;
   readonly hostDevicesHook: string;
   /** `/proc/PID/ns/pid` of the target container, where one is joined. */
@@ -30,6 +30,7 @@ export const lxcConfig = (input: ConfigInput): string => {
     ...namespaceLines(input),
     ...plan.mounts.map(mountLine),
     ...input.lateMounts.map(mountLine),
+    ...sharedLines(input),
     ...protectionLines(plan),
     ...identityLines(input),
     ...cgroupLines(input),
@@ -70,6 +71,13 @@ const namespaceLines = ({ plan, pidNamespace }: ConfigInput): readonly string[] 
 
 const mountLine = ({ source, target, type, options }: PlannedMount): string =>
   line('lxc.mount.entry', `${mountField('mounts', source)} ${relative(target)} ${type} ${options.join(',')} 0 0`);
+
+/** LXC makes every mount of the container's namespace a slave: what is shared with the host comes in from outside, last of all. */
+const sharedLines = ({ plan, shim, paths }: ConfigInput): readonly string[] =>
+  (plan.shared ?? []).map(({ source, target, readOnly }) => {
+    const words = [shim, 'bind', paths.lxcLog, source, target, readOnly ? 'ro' : 'rw'];
+    return line('lxc.hook.start-host', words.map(shellWord).join(' '));
+  });
 
 const relative = (target: string): string => mountField('mounts', target.slice(1));
 

@@ -20,6 +20,6 @@ test('a mount field has no separator of fields', () => {
 });
 
 test('a shell word is one word to a shell', () => {
-  const path = `/a b'c"d$e\`f\\g;h&i|j(k)*?[l]#ü`;
+  const path = `/a b'c"d$e\`f\\g;h&i|j(k)*?[l]#ü😀`;
   assert.equal(execFileSync('sh', ['-c', `printf %s ${shellWord(path)}`], { encoding: 'utf8' }), path);
 });

@@ -33,4 +33,4 @@ export const mountField = (field: string, path: string): string => {
 };
 
 /** A path as one word of a hook's shell command line: with backslashes, because LXC strips a pair of quotes around a value. */
-export const shellWord = (path: string): string => path.replace(/[^A-Za-z0-9_./-]/g, (character) => `\\${character}`);
+export const shellWord = (path: string): string => path.replace(/[^A-Za-z0-9_./-]/gu, (character) => `\\${character}`);

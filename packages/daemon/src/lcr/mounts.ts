@@ -2,14 +2,19 @@
 import { mkdir, realpath, stat } from 'node:fs/promises';
 import { type Mount, MountPropagation } from '@berth/cri-api';
 import { type MountEntry, mountOf, mountsBelow, readMountinfo } from './mountinfo.ts';
-import type { PlannedMount, RecursiveReadOnly } from './plan.ts';
+import type { PlannedMount, RecursiveReadOnly, SharedMount } from './plan.ts';
 import { errnoOf, hostCannot, invalid, notBuilt } from './refuse.ts';
 import { type ContainerTree, normalise } from './resolve.ts';
+import { refuseBelowShared, refuseUnshared } from './shared-mounts.ts';
 
 /** Mounts of one container; each costs several system calls at start, and a mount table has its limit (fs.mount-max, 100000). */
 const MAX_MOUNTS = 1000;
 
-export type PlannedVolumes = { readonly mounts: readonly PlannedMount[]; readonly recursiveReadOnly: readonly RecursiveReadOnly[] };
+export type PlannedVolumes = {
+  readonly mounts: readonly PlannedMount[];
+  readonly recursiveReadOnly: readonly RecursiveReadOnly[];
+  readonly shared: readonly SharedMount[];
+};
 
 /** True when a request puts something of its own at exactly this path. */
 export const mountsAt = (mounts: readonly Mount[], path: string): boolean =>
@@ -27,19 +32,27 @@ export const planVolumes = async (mounts: readonly Mount[], tree: ContainerTree,
   const table = mounts.some(needsMountTable) ? await readMountinfo() : [];
   const planned: PlannedMount[] = [];
   const recursiveReadOnly: RecursiveReadOnly[] = [];
+  const shared: SharedMount[] = [];
   for (const { mount, field } of ordered) {
     const source = await findSource(mount.hostPath, field);
     const target = await findTarget(mount, field, source.directory, tree);
-    planned.push({
-      source: source.path,
-      target: target.path,
-      type: 'none',
-      options: [...bindOptions(mount, field, source.path, table), ...target.options],
-    });
+    refuseBelowShared(`${field}.container_path`, target.path, shared);
+    if (mount.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL) {
+      if (target.options.length > 0)
+        throw notBuilt(`${field}.propagation`, 'BIDIRECTIONAL is not built for places in /dev that do not exist yet');
+      refuseUnshared(`${field}.propagation`, source.path, table);
+      shared.push({ source: source.path, target: target.path, readOnly: mount.readonly });
+    } else
+      planned.push({
+        source: source.path,
+        target: target.path,
+        type: 'none',
+        options: [...bindOptions(mount, field, source.path, table), ...target.options],
+      });
     if (mount.recursiveReadOnly) recursiveReadOnly.push({ source: source.path, target: target.path });
     tree.mount({ target: target.path, host: source.path });
   }
-  return { mounts: planned, recursiveReadOnly };
+  return { mounts: planned, recursiveReadOnly, shared };
 };
 
 const needsMountTable = (mount: Mount): boolean => mount.propagation !== MountPropagation.PROPAGATION_PRIVATE;
@@ -114,12 +127,6 @@ const propagation = (mount: Mount, field: string, source: string, table: readonl
           `${source} is on ${entry?.point ?? 'a mount'} that is neither shared nor slave (mount --make-rshared)`,
         );
       return 'rslave';
-    }
-    case MountPropagation.PROPAGATION_BIDIRECTIONAL: {
-      const entry = mountOf(table, source);
-      if (!entry?.shared)
-        throw hostCannot(at, `${source} is on ${entry?.point ?? 'a mount'} that is not shared (mount --make-rshared)`);
-      throw notBuilt(at, 'BIDIRECTIONAL is not built yet: LXC cuts the way back to the host');
     }
     default:
       throw invalid(at, 'unknown propagation');

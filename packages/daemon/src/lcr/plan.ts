@@ -16,6 +16,9 @@ export type PlannedNamespaces = {
   readonly share: Readonly<Partial<Record<'net' | 'ipc' | 'uts' | 'pid', string>>>;
 };
 
+/** A mount in the peer group of the host's: bound by a hook, behind all of LXC's mounts. */
+export type SharedMount = { readonly source: string; readonly target: string; readonly readOnly: boolean };
+
 /** A container whose recursively read-only sources have mounts below them: looked up again at start. */
 export type RecursiveReadOnly = { readonly source: string; readonly target: string };
 
@@ -32,6 +35,8 @@ export type ContainerPlan = {
   readonly privileged: boolean;
   readonly mounts: readonly PlannedMount[];
   readonly recursiveReadOnly: readonly RecursiveReadOnly[];
+  /** Absent: none. */
+  readonly shared?: readonly SharedMount[];
   /** Paths that are hidden and paths that are made read-only, applied after all mounts. */
   readonly masked: readonly { readonly path: string; readonly directory: boolean }[];
   readonly readOnlyPaths: readonly string[];

@@ -1,7 +1,7 @@
 /** Real pods: namespaces, shared memory, sysctls, DNS, privileged containers, limits, and what is left afterwards. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { after, before, describe, test } from 'node:test';
 import { fromJson, type JsonObject } from '@bufbuild/protobuf';
@@ -225,6 +225,23 @@ describe('a pod', { timeout: 300_000 }, () => {
     await fixture.runtime.removePod(pod);
     await fixture.runtime.removePod(pod);
     assert.equal(existsSync(`${fixture.config.state}/pods/${pod.id}`), false);
+  });
+
+  test('removing a container that somebody has frozen, with a frozen cgroup of its own inside, kills it', async () => {
+    const pod = await fixture.pod();
+    const spec = await fixture.start(pod, 'sleep 1000');
+    const cgroup = `/sys/fs/cgroup/freezer${fixture.cgroup}/${pod.id}/${spec.id}`;
+    mkdirSync(`${cgroup}/inner`);
+    for (const path of [`${cgroup}/inner`, cgroup]) {
+      if (path !== cgroup)
+        writeFileSync(`${path}/cgroup.procs`, readFileSync(`${cgroup}/cgroup.procs`, 'utf8').split('\n')[0] ?? '');
+      writeFileSync(`${path}/freezer.state`, 'FROZEN');
+    }
+    const began = performance.now();
+    await fixture.runtime.removeContainer(spec);
+    assert.ok(performance.now() - began < 5000, 'not by a timeout');
+    assert.equal(existsSync(cgroup), false);
+    await fixture.runtime.removePod(pod);
   });
 
   test('half-made pods and containers are cleaned up', async () => {

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, test } from 'node:test';
 import type { PodSpec } from '../runtime/runtime.ts';
 import { BerthError } from '../util/errors.ts';
@@ -184,38 +183,6 @@ describe('volumes', { timeout: 300_000 }, () => {
       ],
     });
     assert.equal(done.stdout, 'contentcontentcontent');
-  });
-
-  test('mounts of the host show up in the container where that was asked for, and only there', async () => {
-    const hostPath = directory();
-    mkdirSync(`${hostPath}/later`);
-    await assert.rejects(
-      fixture.create(pod, { mounts: [{ containerPath: '/data', hostPath, propagation: 'PROPAGATION_HOST_TO_CONTAINER' }] }),
-      refused('failed-precondition', /neither shared nor slave/),
-    );
-    execFileSync('mount', ['--bind', hostPath, hostPath]);
-    execFileSync('mount', ['--make-rshared', hostPath]);
-    try {
-      await assert.rejects(
-        fixture.create(pod, { mounts: [{ containerPath: '/data', hostPath, propagation: 'PROPAGATION_BIDIRECTIONAL' }] }),
-        refused('unimplemented', /BIDIRECTIONAL/),
-      );
-      const script = 'while [ ! -e /data/go ]; do sleep 0.02; done; ls /data/later /private/later';
-      const spec = await fixture.start(pod, script, {
-        mounts: [
-          { containerPath: '/data', hostPath, propagation: 'PROPAGATION_HOST_TO_CONTAINER' },
-          { containerPath: '/private', hostPath },
-        ],
-      });
-      execFileSync('mount', ['-t', 'tmpfs', 'later', `${hostPath}/later`]);
-      writeFileSync(`${hostPath}/later/seen`, '');
-      writeFileSync(`${hostPath}/go`, '');
-      assert.equal((await fixture.wait(spec)).stdout, '/data/later:\nseen\n\n/private/later:\n');
-    } finally {
-      execFileSync('umount', ['-l', `${hostPath}/later`]);
-      await sleep(1);
-      execFileSync('umount', ['-l', hostPath]);
-    }
   });
 
   test('what cannot be mounted is refused by name', async () => {

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import type { ContainerConfig, LinuxContainerResources, PodSandboxConfig } from '@berth/cri-api';
 import type { Image } from '../image/image.ts';
 
@@ -13,6 +14,8 @@ export interface Runtime {
 
   /** Makes a pod's namespaces, cgroup and files. Idempotent for the same id. */
   createPod(pod: PodSpec): Promise<PodResources>;
+  /** False when what createPod made is gone: the state folder was emptied, the machine restarted. */
+  podStands(pod: PodSpec): Promise<boolean>;
   /** Takes down what createPod made; also cleans up after a crash. Idempotent; never fails because something is gone. */
   removePod(pod: PodSpec): Promise<void>;
 
@@ -28,6 +31,15 @@ export interface Runtime {
   programFor(spec: ContainerSpec, program: Program): Promise<Buffer>;
   /** Applies new limits to a created or running container and to later starts. */
   updateResources(spec: ContainerSpec, resources: LinuxContainerResources): Promise<void>;
+
+  /**
+   * Connects to a TCP port on the loopback of a pod's network: IPv4, or IPv6 when that is refused. The connection is half-open, and lives
+   * on when the pod is removed: who has it ends it.
+   * @throws BerthError `PORT_UNREACHABLE` (unavailable), or the signal's reason
+   */
+  dialPort(pod: PodSpec, resources: PodResources, port: number, signal: AbortSignal): Promise<PodConnection>;
+  /** Ends what lives only as long as the daemon. Idempotent. */
+  close(): Promise<void>;
 }
 
 /** What the runtime needs to know of a pod. Immutable after RunPodSandbox. */
@@ -40,6 +52,12 @@ export type PodSpec = {
 export type PodResources = {
   /** Path of the pinned network namespace; absent with host network. */
   readonly netns?: string;
+};
+
+/** Bytes to a program in a pod and back. */
+export type PodConnection = Duplex & {
+  /** Ends it so that the program does not take it for a proper end, where the connection can do that. */
+  resetAndDestroy?(): unknown;
 };
 
 /** What the runtime needs to know of a container. Immutable after CreateContainer; kept in its record. */

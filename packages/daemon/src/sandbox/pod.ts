@@ -34,6 +34,7 @@ export class Pod {
   /** A stop has begun: no container may be made in it any more. In memory only; the stop is repeated by whoever asked for it. */
   stopping = false;
   readonly #status: Transactional<PodStatus>;
+  readonly #gone = new AbortController();
 
   constructor(meta: PodMeta, status: PodStatus, records: Records) {
     this.meta = meta;
@@ -44,6 +45,16 @@ export class Pod {
 
   get id(): string {
     return this.meta.spec.id;
+  }
+
+  /** Aborted once nothing runs in the pod any more: it is stopped or removed. */
+  get gone(): AbortSignal {
+    return this.#gone.signal;
+  }
+
+  /** The containers have ended; whoever uses the pod's network lets go of it. */
+  sayGone(): void {
+    this.#gone.abort();
   }
 
   get status(): PodStatus {

@@ -38,6 +38,13 @@ export class Pods {
     return removePod(this.#deps, this.store, pod, signal);
   }
 
+  /** @throws BerthError `POD_NOT_FOUND`, `AMBIGUOUS_ID`, `POD_NOT_READY` */
+  ready(idOrPrefix: string): Pod {
+    const pod = this.store.get(idOrPrefix);
+    this.#demandReady(pod);
+    return pod;
+  }
+
   /** @throws BerthError `POD_NOT_READY` */
   createContainer(pod: Pod, config: ContainerConfig, image: Image): Promise<Container> {
     this.#demandReady(pod);
@@ -50,12 +57,17 @@ export class Pods {
     await this.#deps.containers.start(container, () => this.#demandReady(pod));
   }
 
+  /** Not stopped, and not about to be. */
+  isReady(pod: Pod): boolean {
+    return pod.status.state === 'ready' && !pod.stopping;
+  }
+
   #demandReady(pod: Pod): void {
-    if (pod.status.state === 'ready' && !pod.stopping) return;
+    if (this.isReady(pod)) return;
     throw new BerthError(
       'failed-precondition',
       'POD_NOT_READY',
-      `pod ${pod.id} is not ready; nothing can be made or started in it`,
+      `pod ${pod.id} is not ready; nothing can be made, started or reached in it`,
     );
   }
 }

@@ -16,6 +16,7 @@ export async function stopPod(deps: PodDeps, store: PodStore, pod: Pod, signal?:
 export async function takeDownPod(deps: PodDeps, pod: Pod, signal?: AbortSignal): Promise<void> {
   if (pod.status.state === 'notready') return;
   await Promise.all(deps.containers.store.ofPod(pod.id).map((container) => deps.containers.stop(container, 0, signal)));
+  pod.sayGone();
   await deps.runtime.removePod(pod.meta.spec);
   await pod.update((status) => ({ ...status, state: 'notready' }), { keep: true });
   deps.log.info({ pod: pod.id }, 'pod is stopped');

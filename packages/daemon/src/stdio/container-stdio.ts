@@ -2,6 +2,7 @@
 import type { Logger } from 'pino';
 import type { StdioConfig } from '../config/config.ts';
 import { OutputHub } from './output-hub.ts';
+import type { OutputStats } from './output-stats.ts';
 import type { ExitRecord, Shim } from './shim.ts';
 import { StdinArbiter } from './stdin-arbiter.ts';
 
@@ -13,15 +14,17 @@ export class ContainerStdio {
   #typists = 0;
   #lossReported = 0;
 
-  constructor(shim: Shim, logPath: string | undefined, config: StdioConfig, log: Logger) {
+  constructor(shim: Shim, logPath: string | undefined, config: StdioConfig, log: Logger, stats?: OutputStats) {
     this.#shim = shim;
     this.output = new OutputHub(shim.io, {
       logPath: shim.welcome.hasLog ? logPath : undefined,
       liveBufferBytes: config.liveBufferBytes,
+      ringBytes: config.ringBytes,
       maxLagBytes: config.maxLagBytes,
       slow: config.slow,
       stallMs: config.stallMs,
       log,
+      ...(stats === undefined ? {} : { stats }),
     });
     this.stdin = new StdinArbiter(shim.io);
     shim.io.listen({

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { LiveBuffer } from './live-buffer.ts';
 import type { LogFiles } from './log-files.ts';
 import { LogDamaged, readLog } from './log-reader.ts';
+import type { OutputStats } from './output-stats.ts';
 import type { ExitRecord, Location } from './shim.ts';
 
 /** Where a cursor's output goes. */
@@ -29,6 +30,7 @@ export interface CursorHub {
   readonly maxLagBytes: number;
   readonly endWhenBehind: boolean;
   readonly log: Logger;
+  readonly stats: OutputStats;
   locate(offset: number): Promise<Location>;
   flush(): Promise<void>;
   /** The cursor has moved on, or is gone. */
@@ -79,6 +81,11 @@ export class Cursor {
 
   get done(): boolean {
     return this.#done;
+  }
+
+  /** How far it is behind the container's newest output that the daemon knows of, bytes. */
+  get lag(): number {
+    return Math.max(0, this.#hub.live.head - this.#position);
   }
 
   /** Since when the sink has taken nothing, ms; 0 when it does not make us wait. */
@@ -181,6 +188,8 @@ export class Cursor {
 
   async #readLog(): Promise<void> {
     this.#reading = true;
+    // Who asked for everything since the start has not fallen behind.
+    if (this.#hub.files !== undefined && (!this.#fromStart || this.#written)) this.#hub.stats.logFallbacks += 1;
     try {
       while (!this.#done && (this.#position < this.#hub.live.tail || this.#endsInLog())) await this.#readStretch();
     } catch (error) {
@@ -212,6 +221,7 @@ export class Cursor {
       for await (const piece of readLog(file.handle, where.position, where.first, this.#position, where.end)) {
         if (this.#done) return;
         this.#position = piece.offset + piece.data.length;
+        hub.stats.logBytes += piece.data.length;
         this.#write(piece.stream, piece.data);
         hub.moved(this);
         if (this.#blocked) await this.#room();

@@ -68,7 +68,16 @@ async function scenario(seed: number, withLog: boolean): Promise<void> {
   const logPath = withLog ? join(folder, '0.log') : undefined;
   const shim = new ModelShim(logPath, 64 * 1024);
   const liveBufferBytes = 128 * 1024;
-  const hub = new OutputHub(shim, { logPath, liveBufferBytes, maxLagBytes: 1 << 30, slow: 'block', stallMs: 60_000, log });
+  const ringBytes = 64 * 1024;
+  const hub = new OutputHub(shim, {
+    logPath,
+    liveBufferBytes,
+    ringBytes,
+    maxLagBytes: 1 << 30,
+    slow: 'block',
+    stallMs: 60_000,
+    log,
+  });
   shim.listen({
     output: (stream, offset, data) => hub.output(stream, offset, data),
     gap: (from, to) => hub.gap(from, to),
@@ -88,12 +97,13 @@ async function scenario(seed: number, withLog: boolean): Promise<void> {
       } else if (what === 10 && clients.length < 6) {
         const claim = await hub.claim();
         if (next(2) === 0) await sleep(0);
-        const fromStart = withLog && next(3) === 0;
+        const fromStart = next(3) === 0;
         const client = new Client();
         if (next(2) === 0) client.room = next(50_000);
         const stdout = next(4) !== 0;
         const stderr = next(4) !== 0;
-        clients.push({ client, from: fromStart ? 0 : claim.offset, stdout, stderr });
+        // Without a log what is kept is bounded: it is given without a hole from wherever it begins.
+        clients.push({ client, from: !fromStart ? claim.offset : withLog ? 0 : hub.live.tail, stdout, stderr });
         client.cursor = hub.open(claim, fromStart ? 'start' : 'now', { stdout, stderr }, client);
       } else if (what === 11 && withLog) {
         shim.rotate();
@@ -144,6 +154,51 @@ test('every cursor gets every byte of a container without a log: the slowest hol
   for (let seed = 1; seed <= 40; seed++) await scenario(seed, false);
 });
 
+test('from the start without a log: what the ring holds, for the first session and for later ones', async () => {
+  const ringBytes = 64 * 1024;
+  const shim = new ModelShim(undefined, ringBytes);
+  const options = { liveBufferBytes: 128 * 1024, ringBytes, maxLagBytes: 1 << 30, slow: 'block', stallMs: 60_000 } as const;
+  const hub = new OutputHub(shim, { logPath: undefined, ...options, log });
+  shim.listen({
+    output: (stream, offset, data) => hub.output(stream, offset, data),
+    gap: (from, to) => hub.gap(from, to),
+    credit: () => undefined,
+    stdinClosed: () => undefined,
+    logLoss: () => undefined,
+    exit: (record) => hub.ended(record),
+    lost: (error) => hub.supervisorLost(error),
+  });
+  const everything = Buffer.alloc(200_000, 'old');
+  const all = { stdout: true, stderr: true };
+  const write = (bytes: number): void => {
+    for (let at = 0; at < bytes; at += 1000) shim.write(1, everything.subarray(at, Math.min(at + 1000, bytes)));
+  };
+  const attach = async (from: 'now' | 'start'): Promise<Client> => {
+    const client = new Client();
+    client.cursor = hub.open(await hub.claim(), from, all, client);
+    await sleep(0);
+    return client;
+  };
+  const bytes = (client: Client): number => client.got.reduce((sum, data) => sum + data.length, 0);
+  write(200_000);
+  const first = await attach('start');
+  const now = await attach('now');
+  assert.equal(bytes(first), 65_000, 'whole pieces that the ring holds');
+  assert.equal(bytes(now), 0);
+  write(300);
+  assert.deepEqual([bytes(first), bytes(now)], [65_300, 300]);
+  for (let round = 0; round < 20; round++) write(100_000);
+  const later = await attach('start');
+  assert.ok(bytes(later) >= ringBytes && bytes(later) < 3 * ringBytes, `${bytes(later)} bytes`);
+  assert.ok(hub.bufferedBytes < 4 * ringBytes, 'what is kept stays bounded');
+  shim.exit();
+  for (const client of [first, now, later]) {
+    assert.equal(client.end?.kind, 'exit');
+    assert.ok(Buffer.concat(client.got).equals(bytesOf(shim, shim.next - bytes(client), true, true)));
+  }
+  assert.equal(bytes(now), 300 + 20 * 100_000);
+});
+
 test('a client that lags behind further than allowed is told so', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'berth-hub-'));
   const shim = new ModelShim(join(folder, '0.log'), 64 * 1024);
@@ -151,6 +206,7 @@ test('a client that lags behind further than allowed is told so', async () => {
     const hub = new OutputHub(shim, {
       logPath: join(folder, '0.log'),
       liveBufferBytes: 64 * 1024,
+      ringBytes: 64 * 1024,
       maxLagBytes: 500_000,
       slow: 'block',
       stallMs: 1000,

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { Cursor, type CursorHub, type CursorSink } from './cursor.ts';
 import { LiveBuffer } from './live-buffer.ts';
 import { LogFiles } from './log-files.ts';
+import { OutputStats } from './output-stats.ts';
 import { type ExitRecord, type Location, type ShimIo, ShimLost } from './shim.ts';
 
 /** Output on its way between shim and hub. With a log it only has to cover the event loop's jitter at full speed. */
@@ -16,10 +17,14 @@ export type HubOptions = {
   /** Path of the container's log; absent: only the ring keeps output. */
   readonly logPath: string | undefined;
   readonly liveBufferBytes: number;
+  /** Size of the shim's ring: as much is kept for `from=start` of a container without a log. */
+  readonly ringBytes: number;
   readonly maxLagBytes: number;
   readonly slow: 'block' | 'end';
   readonly stallMs: number;
   readonly log: Logger;
+  /** Absent: nobody wants to know. */
+  readonly stats?: OutputStats;
 };
 
 /** A place in the output that is kept until a session takes it (a ticket's life). It holds nothing back. */
@@ -29,6 +34,7 @@ export class OutputHub implements CursorHub {
   readonly maxLagBytes: number;
   readonly endWhenBehind: boolean;
   readonly log: Logger;
+  readonly stats: OutputStats;
   readonly #io: ShimIo;
   readonly #options: HubOptions;
   readonly #cursors = new Set<Cursor>();
@@ -36,6 +42,8 @@ export class OutputHub implements CursorHub {
   #live = new LiveBuffer(0);
   #files: LogFiles | undefined;
   #active: Promise<void> | undefined;
+  /** Where the shim was when it was subscribed to: what is older was asked for to be replayed, and is not new. */
+  #subscribedAt = 0;
   #acked = 0;
   #exit: ExitRecord | undefined;
   #lost: ShimLost | undefined;
@@ -49,6 +57,7 @@ export class OutputHub implements CursorHub {
     this.maxLagBytes = options.maxLagBytes;
     this.endWhenBehind = options.slow === 'end';
     this.log = options.log;
+    this.stats = options.stats ?? new OutputStats();
   }
 
   get live(): LiveBuffer {
@@ -83,7 +92,7 @@ export class OutputHub implements CursorHub {
     this.#claims.add(placeholder);
     try {
       await this.#activate();
-      const claim = { offset: this.#live.head };
+      const claim = { offset: Math.max(this.#live.head, this.#subscribedAt) };
       this.#claims.add(claim);
       return claim;
     } finally {
@@ -126,13 +135,19 @@ export class OutputHub implements CursorHub {
     const fresh = offset < live.head ? data.subarray(live.head - offset) : data;
     live.push(stream, live.head, fresh);
     for (const cursor of this.#cursors) cursor.pump();
-    if (this.#files !== undefined || this.endWhenBehind) live.trimToCost(this.#options.liveBufferBytes);
-    else if (this.#cursors.size === 0) live.trimToCost(this.#options.liveBufferBytes);
+    if (this.#files !== undefined || this.endWhenBehind || this.#cursors.size === 0) {
+      const { tail } = live;
+      live.trimToCost(this.#options.liveBufferBytes);
+      this.stats.evictedForRoom += live.tail - tail;
+    }
     this.#acknowledge();
   }
 
   /** The shim could not wait for us: `[from, to)` is in the log, if anywhere. */
-  gap(_from: number, to: number): void {
+  gap(from: number, to: number): void {
+    this.stats.gaps += 1;
+    this.stats.gapBytes += to - from;
+    this.stats.evictedByGap += this.#live.head - this.#live.tail;
     this.#live.reset(to);
     for (const cursor of this.#cursors) {
       cursor.relocate();
@@ -194,18 +209,23 @@ export class OutputHub implements CursorHub {
   async #subscribe(): Promise<void> {
     const { logPath } = this.#options;
     const now = await this.#io.locate(undefined);
-    this.#live = new LiveBuffer(now.end);
-    this.#acked = now.end;
+    // Without a log only the ring can give `from=start` anything, so all of it is fetched.
+    const from = logPath === undefined ? now.first : now.end;
+    this.#live = new LiveBuffer(from);
+    this.#subscribedAt = now.end;
+    this.#acked = from;
     if (logPath !== undefined) {
       this.#files = new LogFiles(logPath);
       await this.#files.pin();
     }
-    this.#io.subscribe(now.end, this.#files === undefined ? this.#options.liveBufferBytes : LOGGED_WINDOW_BYTES);
+    this.stats.active.add(this);
+    this.#io.subscribe(from, this.#files === undefined ? this.#options.liveBufferBytes : LOGGED_WINDOW_BYTES);
   }
 
   #sleepIfIdle(): void {
     if (this.#cursors.size > 0 || this.#claims.size > 0 || this.#active === undefined) return;
     this.#active = undefined;
+    this.stats.active.delete(this);
     if (this.#exit === undefined && this.#lost === undefined) this.#io.unsubscribe();
     this.#live = new LiveBuffer(this.#live.head);
     clearInterval(this.#stallTimer);
@@ -221,7 +241,7 @@ export class OutputHub implements CursorHub {
     let taken = live.head;
     if (this.#files === undefined && !this.endWhenBehind) {
       for (const cursor of this.#cursors) taken = Math.min(taken, cursor.position);
-      if (this.#cursors.size > 0) live.trimToOffset(Math.min(taken, this.#oldestClaim()));
+      if (this.#cursors.size > 0) live.trimToOffset(Math.min(taken, this.#oldestClaim(), live.head - this.#options.ringBytes));
     }
     const window = this.#files === undefined ? this.#options.liveBufferBytes : LOGGED_WINDOW_BYTES;
     if (taken - this.#acked < window / 4) return;

@@ -83,6 +83,7 @@ class ShimClient implements Shim, ShimIo {
   #info: Welcome | undefined;
   #listener: ShimListener | undefined;
   #seq = 0;
+  #logBytesLost = 0;
   #credit = 0;
   #stdinOpen = false;
   #lost: ShimLost | undefined;
@@ -117,6 +118,10 @@ class ShimClient implements Shim, ShimIo {
   get welcome(): Welcome {
     if (this.#info === undefined) throw new ShimLost('not welcomed yet');
     return this.#info;
+  }
+
+  get logBytesLost(): number {
+    return this.#logBytesLost;
   }
 
   get stdinCredit(): number {
@@ -262,7 +267,8 @@ class ShimClient implements Shim, ShimIo {
         return this.#listener?.stdinClosed();
       case frames.Event.LOG_LOSS:
         need(payload, 20);
-        return this.#listener?.logLoss(frames.readOffset(payload, 0));
+        this.#logBytesLost = frames.readOffset(payload, 0);
+        return this.#listener?.logLoss(this.#logBytesLost);
       case frames.Event.EXIT:
         return this.#onExit(payload);
       case frames.Event.REPLY:
@@ -295,6 +301,7 @@ class ShimClient implements Shim, ShimIo {
       logLosses: p.readBigUInt64LE(48),
       stdinCredit: p.readUInt32LE(56),
     };
+    this.#logBytesLost = Number(this.#info.logBytesLost);
     this.#credit = this.#info.stdinCredit;
     this.#stdinOpen = this.#info.stdin === 'open';
     this.#welcome.resolve();

@@ -3,6 +3,8 @@ export interface Shim {
   readonly welcome: Welcome;
   /** Settles once: with the exit record, or rejects with `ShimLost` when the connection ends without one. */
   readonly exit: Promise<ExitRecord>;
+  /** Bytes that could not be written to the container's log since its start, as last told (at most a second ago). */
+  readonly logBytesLost: number;
   /** The container's streams; only `stdio/` uses it. */
   readonly io: ShimIo;
   /** Sends a signal to init, or to every process of the container. A process that is gone is not an error. */

@@ -4,11 +4,13 @@ import type { Logger } from 'pino';
 import type { StdioConfig } from '../config/config.ts';
 import { ContainerStdio } from '../stdio/container-stdio.ts';
 import type { Claim } from '../stdio/output-hub.ts';
+import { OutputStats } from '../stdio/output-stats.ts';
 import type { Shim } from '../stdio/shim.ts';
-import type { SessionStatus, Transport } from '../transport/transport.ts';
+import type { Transport } from '../transport/transport.ts';
 import { BerthError } from '../util/errors.ts';
 import { type AttachOptions, serveAttach } from './attach-session.ts';
-import type { AttachTicket, ConnectionInfo } from './handler.ts';
+import type { AttachTicket, ConnectionInfo, SessionEnd } from './handler.ts';
+import { failure } from './session-status.ts';
 
 /** What attach needs to know of a container; `container/` supplies it. */
 export type AttachTarget = {
@@ -31,6 +33,8 @@ const SETTLE_MS = 10;
 type Kept = { readonly stdio: ContainerStdio; readonly claim: Claim; readonly target: AttachTarget };
 
 export class AttachService {
+  /** What becomes of the output of all containers that are attached to. */
+  readonly stats = new OutputStats();
   readonly #find: (id: string) => AttachTarget | undefined;
   readonly #config: StdioConfig;
   readonly #log: Logger;
@@ -88,7 +92,7 @@ export class AttachService {
     kept?.stdio.output.release(kept.claim);
   }
 
-  async attach(ticket: AttachTicket, transport: Transport, info: ConnectionInfo): Promise<SessionStatus> {
+  async attach(ticket: AttachTicket, transport: Transport, info: ConnectionInfo): Promise<SessionEnd> {
     const kept = this.#kept.get(ticket.claim);
     this.#kept.delete(ticket.claim);
     const log = this.#log.child({ container: ticket.containerId, remote: info.remoteAddress, protocol: transport.protocol });
@@ -106,33 +110,25 @@ export class AttachService {
       stdinOnce: stdin && stdinOnce,
       exitCodeStatus: this.#config.exitCodeStatus,
       signal: this.#closing.signal,
+      lagIs: (lag) => info.lagIs?.(lag),
     };
-    const began = performance.now();
-    log.debug({ stdin: ticket.stdin, stdout: ticket.stdout, stderr: ticket.stderr, tty }, 'attached');
-    const end = await serveAttach(kept.stdio, kept.claim, transport, options, log);
-    log.info({ cause: end.cause, status: end.status.status, ms: Math.round(performance.now() - began) }, 'attach session ended');
-    return end.status;
+    return await serveAttach(kept.stdio, kept.claim, transport, options, log);
   }
 
   #stdio(shim: Shim, target: AttachTarget): ContainerStdio {
     let stdio = this.#stdios.get(shim);
     if (stdio === undefined) {
-      stdio = new ContainerStdio(shim, target.logPath, this.#config, this.#log.child({ container: target.id }));
+      stdio = new ContainerStdio(shim, target.logPath, this.#config, this.#log.child({ container: target.id }), this.stats);
       this.#stdios.set(shim, stdio);
     }
     return stdio;
   }
 }
 
-async function refuse(transport: Transport, message: string): Promise<SessionStatus> {
-  const status: SessionStatus = {
-    status: 'Failure',
-    reason: 'InternalError',
-    message: `Internal error occurred: error attaching to container: ${message}`,
-    code: 500,
-  };
+async function refuse(transport: Transport, message: string): Promise<SessionEnd> {
+  const status = failure('InternalError', `Internal error occurred: error attaching to container: ${message}`);
   const ignore = (): void => undefined;
   transport.start({ stdin: ignore, stdinEof: ignore, resize: ignore, drain: ignore, closed: ignore });
   await transport.finish(status);
-  return status;
+  return { status, cause: message };
 }

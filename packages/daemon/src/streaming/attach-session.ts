@@ -6,6 +6,7 @@ import type { Cursor, CursorEnd } from '../stdio/cursor.ts';
 import type { StdinWriter } from '../stdio/stdin-arbiter.ts';
 import type { SessionStatus, Transport } from '../transport/transport.ts';
 import { settleAfterEof } from './eof-settling.ts';
+import type { SessionEnd } from './handler.ts';
 import { exitStatus, failure, SUCCESS } from './session-status.ts';
 
 /** What a session may do and what its container is like. */
@@ -20,10 +21,11 @@ export type AttachOptions = {
   readonly exitCodeStatus: boolean;
   /** Ends the session with this status (container removed, daemon stopping). */
   readonly signal?: AbortSignal;
+  /** Gets what tells how far the session is behind the container's output, bytes. */
+  lagIs?(lag: () => number): void;
 };
 
-/** How the session ended, for the log. */
-export type AttachEnd = { readonly status: SessionStatus; readonly cause: string };
+const STOPPING = 'the daemon is stopping: the container goes on, attach again when the daemon is back';
 
 /** Serves a session until its end; resolves when the transport is closed. Never rejects. */
 export async function serveAttach(
@@ -32,7 +34,7 @@ export async function serveAttach(
   transport: Transport,
   options: AttachOptions,
   log: Logger,
-): Promise<AttachEnd> {
+): Promise<SessionEnd> {
   return await new AttachSession(stdio, transport, options, log).run(claim);
 }
 
@@ -41,7 +43,7 @@ class AttachSession {
   readonly #transport: Transport;
   readonly #options: AttachOptions;
   readonly #log: Logger;
-  readonly #ended = Promise.withResolvers<AttachEnd>();
+  readonly #ended = Promise.withResolvers<SessionEnd>();
   /** Aborted when the session is over, however it ended: ends what still waits for it. */
   readonly #over = new AbortController();
   #cursor: Cursor | undefined;
@@ -56,9 +58,9 @@ class AttachSession {
     this.#log = log;
   }
 
-  async run(claim: Claim): Promise<AttachEnd> {
+  async run(claim: Claim): Promise<SessionEnd> {
     const { stdin, stdout, stderr, from, signal } = this.#options;
-    const abort = (): void => this.#end(failure('SessionEnded', 'the session was ended by the daemon'), 'ended by the daemon');
+    const abort = (): void => this.#end(failure('SessionEnded', STOPPING), 'ended by the daemon');
     signal?.addEventListener('abort', abort, { once: true });
     const endTypist = stdin ? this.#stdio.addTypist() : undefined;
     this.#cursor = this.#stdio.output.open(
@@ -70,6 +72,8 @@ class AttachSession {
         ended: (end) => this.#outputEnded(end),
       },
     );
+    const cursor = this.#cursor;
+    this.#options.lagIs?.(() => cursor.lag);
     if (stdin) this.#writer = this.#stdio.stdin.writer(() => this.#transport.resumeInput());
     this.#transport.start({
       stdin: (chunk) => this.#stdin(chunk),

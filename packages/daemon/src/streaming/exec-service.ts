@@ -2,9 +2,9 @@
 import type { Logger } from 'pino';
 import type { StdioConfig } from '../config/config.ts';
 import type { Shim } from '../stdio/shim.ts';
-import type { SessionStatus, TerminalSize, Transport } from '../transport/transport.ts';
+import type { TerminalSize, Transport } from '../transport/transport.ts';
 import { ExecSession } from './exec-session.ts';
-import type { ConnectionInfo, ExecTicket } from './handler.ts';
+import type { ConnectionInfo, ExecTicket, SessionEnd } from './handler.ts';
 
 /** Runs a program in a container; `container/` supplies it. Rejects with a sentence for the client. */
 export type RunProgram = (
@@ -30,16 +30,13 @@ export class ExecService {
     this.#closing.abort();
   }
 
-  async exec(ticket: ExecTicket, transport: Transport, info: ConnectionInfo): Promise<SessionStatus> {
+  async exec(ticket: ExecTicket, transport: Transport, info: ConnectionInfo): Promise<SessionEnd> {
     const { containerId, command, stdin, stdout, stderr, tty } = ticket;
     const log = this.#log.child({ container: containerId, remote: info.remoteAddress, protocol: transport.protocol });
-    const began = performance.now();
     const options = { stdin, stdout, stderr: stderr && !tty, tty, signal: this.#closing.signal };
     const session = new ExecSession(transport, options, this.#config, log);
-    const end = await session.run((size, signal) =>
+    return await session.run((size, signal) =>
       this.#run(containerId, { command, tty, stdin, ...(size === undefined ? {} : { size }) }, signal),
     );
-    log.info({ cause: end.cause, status: end.status.status, ms: Math.round(performance.now() - began) }, 'exec session ended');
-    return end.status;
   }
 }

@@ -6,6 +6,7 @@ import type { Cursor, CursorEnd } from '../stdio/cursor.ts';
 import type { Shim } from '../stdio/shim.ts';
 import type { StdinWriter } from '../stdio/stdin-arbiter.ts';
 import type { SessionStatus, TerminalSize, Transport } from '../transport/transport.ts';
+import type { SessionEnd } from './handler.ts';
 import { exitStatus, failure } from './session-status.ts';
 
 /** Starts the program; `signal` is aborted when nobody wants it any more. */
@@ -20,10 +21,10 @@ export type ExecOptions = {
   readonly signal: AbortSignal;
 };
 
-export type ExecEnd = { readonly status: SessionStatus; readonly cause: string };
-
 /** Clients send the size right behind their upgrade: a program that looks at it at once should see it. Who sends none waits this long, once. */
 const FIRST_SIZE_MS = 50;
+
+const STOPPING = 'the daemon is stopping: the container goes on, the program of this session has been ended';
 
 /** What a program may be ahead of its client; the shim's ring and the pipe come on top. */
 const EXEC_BUFFER_BYTES = 1024 * 1024;
@@ -41,7 +42,7 @@ export class ExecSession {
   readonly #options: ExecOptions;
   readonly #config: StdioConfig;
   readonly #log: Logger;
-  readonly #ended = Promise.withResolvers<ExecEnd>();
+  readonly #ended = Promise.withResolvers<SessionEnd>();
   /** Aborted when the session is over, however it ended. */
   readonly #over = new AbortController();
   readonly #firstSize = Promise.withResolvers<void>();
@@ -60,9 +61,9 @@ export class ExecSession {
   }
 
   /** Serves the session until its end; resolves when the transport is closed. Never rejects. */
-  async run(start: StartProgram): Promise<ExecEnd> {
+  async run(start: StartProgram): Promise<SessionEnd> {
     const { signal } = this.#options;
-    const abort = (): void => this.#end(failure('SessionEnded', 'the session was ended by the daemon'), 'ended by the daemon');
+    const abort = (): void => this.#end(failure('SessionEnded', STOPPING), 'ended by the daemon');
     signal.addEventListener('abort', abort, { once: true });
     this.#transport.start({
       stdin: (chunk) => this.#stdin(chunk),

@@ -38,13 +38,18 @@ export type ConnectionInfo = {
   readonly remoteAddress: string;
   /** `?from=start`: everything since the container's start, atomic with going live. Attach only. */
   readonly from: 'now' | 'start';
+  /** A session whose client can be behind its container says here how far, bytes, can be asked. */
+  lagIs?(lag: () => number): void;
 };
+
+/** How a session ended: what its client was told, or would have been, and why in a few words, for the log. */
+export type SessionEnd = { readonly status: SessionStatus; readonly cause: string };
 
 /** What the streaming server needs from the rest of the daemon; `daemon.ts` supplies it. Each serves one upgraded connection until it has ended and never rejects; the ticket has been taken. */
 export interface StreamHandler {
-  attach(ticket: AttachTicket, transport: Transport, info: ConnectionInfo): Promise<SessionStatus>;
-  exec(ticket: ExecTicket, transport: Transport, info: ConnectionInfo): Promise<SessionStatus>;
-  portForward(ticket: PortForwardTicket, transport: PortForwardTransport, info: ConnectionInfo): Promise<void>;
+  attach(ticket: AttachTicket, transport: Transport, info: ConnectionInfo): Promise<SessionEnd>;
+  exec(ticket: ExecTicket, transport: Transport, info: ConnectionInfo): Promise<SessionEnd>;
+  portForward(ticket: PortForwardTicket, transport: PortForwardTransport, info: ConnectionInfo): Promise<SessionEnd>;
   /** The ticket expired unused: what was kept for it may go. */
   drop(ticket: Ticket): void;
 }

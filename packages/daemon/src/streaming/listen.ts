@@ -3,24 +3,24 @@
 import type { Server } from 'node:http';
 import { BlockList, isIP } from 'node:net';
 import type { AddressInfo } from 'node:net';
+import type { StreamingConfig } from '../config/config.ts';
 import { BerthError } from '../util/errors.ts';
+import { isLoopback } from '../util/loopback.ts';
 
-const LOOPBACK = new BlockList();
-LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4');
-LOOPBACK.addAddress('::1', 'ipv6');
+/** Every address of the machine: no URL can point there. */
+const WILDCARDS = new BlockList();
+WILDCARDS.addAddress('0.0.0.0', 'ipv4');
+WILDCARDS.addAddress('::', 'ipv6');
+
+type Where = Pick<StreamingConfig, 'host' | 'port' | 'advertise' | 'tls'>;
 
 /**
- * Listens and gives the base URL with the actual port.
- * @throws BerthError `STREAMING_ADDRESS_NOT_LOOPBACK`, `STREAMING_PORT_BUSY` or `STREAMING_LISTEN_FAILED`
+ * Listens and gives the actual address.
+ * @throws BerthError `STREAMING_ADDRESS_NOT_LOOPBACK`, `STREAMING_ADVERTISE_MISSING`, `STREAMING_PORT_BUSY` or `STREAMING_LISTEN_FAILED`
  */
-export async function listen(server: Server, host: string, port: number): Promise<string> {
-  if (!isLoopback(host)) {
-    throw new BerthError(
-      'invalid-argument',
-      'STREAMING_ADDRESS_NOT_LOOPBACK',
-      `the streaming server may listen on a loopback address only until TLS is built, not on ${host}`,
-    );
-  }
+export async function listen(server: Server, where: Where): Promise<AddressInfo> {
+  const { host, port } = where;
+  check(where);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once('error', reject);
   server.listen({ host, port }, resolve);
@@ -31,14 +31,36 @@ export async function listen(server: Server, host: string, port: number): Promis
   } finally {
     server.off('error', reject);
   }
-  const { address, port: actual } = server.address() as AddressInfo;
-  return `http://${address.includes(':') ? `[${address}]` : address}:${actual}`;
+  return server.address() as AddressInfo;
 }
 
-/** Names other than localhost are refused: what they resolve to can change. */
-function isLoopback(host: string): boolean {
+/** What URLs begin with: what is advertised, else the address; a name stays one, as the certificate is for the name. */
+export function baseUrl({ host, advertise, tls }: Where, { address, port }: AddressInfo): string {
+  if (advertise !== undefined) return advertise;
+  const shown = tls !== undefined && isIP(host) === 0 ? host : address.includes(':') ? `[${address}]` : address;
+  return `${tls === undefined ? 'http' : 'https'}://${shown}:${port}`;
+}
+
+function check({ host, advertise, tls }: Where): void {
+  if (tls === undefined && !isLoopback(host)) {
+    throw new BerthError(
+      'invalid-argument',
+      'STREAMING_ADDRESS_NOT_LOOPBACK',
+      `streaming.address: without TLS (streaming.tls_cert and streaming.tls_key) only a loopback address is listened on, not ${host}`,
+    );
+  }
+  if (advertise === undefined && isWildcard(host)) {
+    throw new BerthError(
+      'invalid-argument',
+      'STREAMING_ADVERTISE_MISSING',
+      `streaming.address ${host} is every address of this machine: say in streaming.advertise which URL clients reach it by`,
+    );
+  }
+}
+
+function isWildcard(host: string): boolean {
   const version = isIP(host);
-  return version === 0 ? host === 'localhost' : LOOPBACK.check(host, version === 6 ? 'ipv6' : 'ipv4');
+  return version !== 0 && WILDCARDS.check(host, version === 6 ? 'ipv6' : 'ipv4');
 }
 
 function listenError(error: unknown, host: string, port: number): BerthError {

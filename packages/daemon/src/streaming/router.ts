@@ -24,6 +24,8 @@ const PATH = /^\/(attach|exec|portforward)\/([^/]*)$/;
 const METHODS = ['GET', 'POST'];
 /** What the next free ticket is worth waiting for, as Kubernetes says it. */
 const RETRY_AFTER_SECONDS = '60';
+/** A daemon that is restarted is back within seconds. */
+const RETRY_SOON_SECONDS = '5';
 
 /** By the name in the Upgrade header, lower case. */
 const UPGRADES: Readonly<Record<string, JudgeUpgrade>> = {
@@ -74,6 +76,11 @@ export function notFound(): Refusal {
 /** The session caps are reached. The ticket is kept. */
 export function tooManySessions(message: string): Refusal {
   return refusal(429, message, { 'Retry-After': RETRY_AFTER_SECONDS });
+}
+
+/** Nobody is served just now. */
+export function unavailable(message: string): Refusal {
+  return refusal(503, message, { 'Retry-After': RETRY_SOON_SECONDS });
 }
 
 function parseFrom(query: string): ConnectionInfo['from'] | undefined {

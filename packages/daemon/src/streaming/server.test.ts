@@ -8,8 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { BerthError } from '../util/errors.ts';
 import { targetOf } from './handler.ts';
-import { createStreamingServer } from './server.ts';
-import { CONFIG, handlers, RawClient, type Serve, startServer, SUCCESS, ticketOf } from './test-server.ts';
+import { handlers, RawClient, type Serve, startServer, SUCCESS, ticketOf } from './test-server.ts';
 
 const WEBSOCKET = {
   connection: 'Upgrade',
@@ -54,16 +53,10 @@ test('the URL is absolute and has the actual port', async () => {
 });
 
 test('an IPv6 address stands in brackets', async (t) => {
-  const server = await createStreamingServer(
-    { ...CONFIG, host: '::1' },
-    { attach: async () => SUCCESS, exec: async () => SUCCESS, portForward: async () => undefined, drop: () => undefined },
-    {
-      ...(await import('../util/log.ts')).silentLog,
-    },
-  ).catch((error: unknown) => error as BerthError);
-  if (server instanceof BerthError) return t.skip(server.message);
-  assert.match(server.base, /^http:\/\/\[::1\]:\d+$/);
-  await server.close(0);
+  const fixture = await startServer(hold, { host: '::1' }).catch((error: unknown) => error as BerthError);
+  if (fixture instanceof BerthError) return t.skip(fixture.message);
+  assert.match(fixture.server.base, /^http:\/\/\[::1\]:\d+$/);
+  await fixture.server.close(0);
 });
 
 test('what is refused before the upgrade has its status, closes the connection and keeps the ticket', async () => {
@@ -196,7 +189,7 @@ test('session caps hold at the ticket and at the connection, and make room again
   assert.match(full.body, /container or pod a has 2 sessions/);
   assert.throws(
     () => server.issue(ticketOf({ containerId: 'a' })),
-    isBerthError('resource-exhausted', 'TOO_MANY_SESSIONS', /container a/),
+    isBerthError('resource-exhausted', 'TOO_MANY_SESSIONS', /container or pod a /),
   );
   assert.equal(fixture.dropped.length, 1, 'what was kept for the refused ticket is dropped');
   const third = await open(urls[3]);
@@ -242,8 +235,7 @@ test('a busy port is named', async () => {
 });
 
 test('connections that send no whole request are closed, too long headers refused', async () => {
-  const limits = { headersMs: 150, checkMs: 50, headerBytes: 2_048, spareConnections: 2 };
-  await using fixture = await startServer(hold, {}, limits);
+  await using fixture = await startServer(hold, { headerTimeoutMs: 150, maxHeaderBytes: 2_048 }, { checkMs: 50 });
   const port = Number(new URL(fixture.server.base).port);
   const silent = new RawClient(port);
   const slow = new RawClient(port);

@@ -8,7 +8,9 @@ import type { PortForwardTransport } from '../transport/port-forward.ts';
 import type { SessionStatus, Transport, TransportHandlers } from '../transport/transport.ts';
 import { silentLog } from '../util/log.ts';
 import type { AttachTicket, ConnectionInfo, ExecTicket, PortForwardTicket, StreamHandler, Ticket } from './handler.ts';
-import { createStreamingServer, type HttpLimits, type StreamingServer } from './server.ts';
+import type { HttpTimes } from './http-server.ts';
+import { LiveSessions } from './live-sessions.ts';
+import { createStreamingServer, type StreamingServer } from './server.ts';
 
 export type Session = { readonly ticket: AttachTicket | ExecTicket; readonly transport: Transport; readonly info: ConnectionInfo };
 
@@ -45,22 +47,32 @@ export const CONFIG: StreamingConfig = {
   maxTickets: 100,
   maxSessions: 100,
   maxSessionsPerContainer: 50,
+  maxConnections: 356,
+  maxWaitingConnections: 256,
+  headerTimeoutMs: 10_000,
+  maxHeaderBytes: 16_384,
+  idleTimeoutMs: 0,
+  drainMs: 0,
 };
 
 export async function startServer(
   serve: Serve,
   config: Partial<StreamingConfig> = {},
-  limits?: HttpLimits,
+  times?: HttpTimes,
   serveForward: ServeForward = () => Promise.reject(new Error('not in this test')),
+  live: LiveSessions = new LiveSessions({ log: silentLog }),
 ): Promise<TestServer> {
   const dropped: Ticket[] = [];
   const handler: StreamHandler = {
-    attach: (ticket, transport, info) => serve({ ticket, transport, info }),
-    exec: (ticket, transport, info) => serve({ ticket, transport, info }),
-    portForward: (ticket, transport) => serveForward(ticket, transport),
+    attach: async (ticket, transport, info) => ({ status: await serve({ ticket, transport, info }), cause: 'as the test says' }),
+    exec: async (ticket, transport, info) => ({ status: await serve({ ticket, transport, info }), cause: 'as the test says' }),
+    portForward: async (ticket, transport) => {
+      await serveForward(ticket, transport);
+      return { status: SUCCESS, cause: 'as the test says' };
+    },
     drop: (ticket) => dropped.push(ticket),
   };
-  const server = await createStreamingServer({ ...CONFIG, ...config }, handler, silentLog, limits);
+  const server = await createStreamingServer({ ...CONFIG, ...config }, handler, silentLog, times, live);
   return {
     server,
     dropped,

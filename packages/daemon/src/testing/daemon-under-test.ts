@@ -15,6 +15,8 @@ import type { AttachStreams } from '../cri/deps.ts';
 import { type Daemon, type Rooms, startDaemon } from '../daemon.ts';
 import { FakeImages } from './fake-images.ts';
 import { FakeRuntime } from './fake-runtime.ts';
+import { LiveSessions } from '../streaming/live-sessions.ts';
+import { silentLog } from '../util/log.ts';
 import type { Records } from '../util/records.ts';
 
 type Methods<S extends { readonly method: object }> = {
@@ -29,12 +31,16 @@ export class DaemonUnderTest implements AsyncDisposable {
   readonly runtime: FakeRuntime;
   /** What Attach has been given out for. */
   readonly issued: { readonly target: AttachTarget; readonly streams: AttachStreams }[] = [];
+  /** What PortForward has been given out for. */
+  readonly forwards: { readonly pod: string; readonly ports: readonly number[] }[] = [];
   /** What the next `issue` fails with. */
   refuseAttach: Error | undefined;
   imageStore = new FakeImages();
   logsReopened = 0;
   hostReleased = 0;
   bootId = 'boot-1';
+  /** Further flags of daemons started from now on. */
+  flags: readonly string[] = [];
   /** Wraps the records of daemons started from now on. */
   wrapRecords: (records: Records) => Records = (records) => records;
   readonly #clients = new Set<Client>();
@@ -71,7 +77,7 @@ export class DaemonUnderTest implements AsyncDisposable {
 
   async boot(): Promise<void> {
     const config = await loadConfig(
-      parseFlags(['--root', join(this.dir, 'root'), '--state', join(this.dir, 'state'), '--socket', this.socket]),
+      parseFlags(['--root', join(this.dir, 'root'), '--state', join(this.dir, 'state'), '--socket', this.socket, ...this.flags]),
     );
     this.#daemon = await startDaemon(config, pino({ level: process.env['BERTH_TEST_LOG'] ?? 'silent' }), this.#rooms());
   }
@@ -162,10 +168,18 @@ export class DaemonUnderTest implements AsyncDisposable {
       connectExec: this.runtime.connectExec,
       openStreaming: async () => ({
         baseUrl: 'http://127.0.0.1:0',
+        sessions: new LiveSessions({ log: silentLog }),
+        metrics: () => [],
+        drain: async () => {},
         issue: async (target, streams) => {
           if (this.refuseAttach !== undefined) throw this.refuseAttach;
           this.issued.push({ target, streams });
           return `http://127.0.0.1:0/attach/ticket-${this.issued.length}`;
+        },
+        issuePortForward: (pod, ports) => {
+          if (this.refuseAttach !== undefined) throw this.refuseAttach;
+          this.forwards.push({ pod: pod.id, ports });
+          return `http://127.0.0.1:0/portforward/ticket-${this.forwards.length}`;
         },
         issueExec: (containerId, streams, command) => {
           this.execsIssued.push({ containerId, streams, command });
@@ -183,6 +197,8 @@ export class DaemonUnderTest implements AsyncDisposable {
   #connect(): Client {
     const client = new Client(`unix:${this.socket}`, credentials.createInsecure(), {
       'grpc.default_authority': 'localhost',
+      // What kubelet and crictl take.
+      'grpc.max_receive_message_length': 16 * 1024 * 1024,
       'grpc.use_local_subchannel_pool': 1,
     });
     this.#clients.add(client);

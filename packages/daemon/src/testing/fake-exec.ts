@@ -35,6 +35,7 @@ export function fakeExec(command: readonly string[], killed: () => void): Shim {
   });
   return {
     welcome: WELCOME,
+    logBytesLost: 0,
     exit: exit.promise,
     io: {
       ...shim.io,

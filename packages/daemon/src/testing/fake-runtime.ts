@@ -3,6 +3,7 @@
  * tested, holds pods and containers, leaves exit records on disk, and can be told to fail.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
+import { duplexPair } from 'node:stream';
 import { dirname } from 'node:path';
 import { type LinuxContainerResources, NamespaceMode } from '@berth/cri-api';
 import { type ExitRecord, type Shim, ShimLost } from '../stdio/shim.ts';
@@ -13,6 +14,7 @@ import {
   type ContainerSpec,
   type CreatedContainer,
   exitRecordPath,
+  type PodConnection,
   type PodResources,
   type PodSpec,
   type Program,
@@ -63,6 +65,10 @@ export class FakeRuntime implements Runtime {
     return pod.config.linux?.securityContext?.namespaceOptions?.network === NamespaceMode.NODE
       ? {}
       : { netns: `/fake/${pod.id}/net` };
+  }
+
+  async podStands(pod: PodSpec): Promise<boolean> {
+    return this.pods.has(pod.id);
   }
 
   async removePod(pod: PodSpec): Promise<void> {
@@ -121,6 +127,17 @@ export class FakeRuntime implements Runtime {
   async updateResources(spec: ContainerSpec, _resources: LinuxContainerResources): Promise<void> {
     await this.before('updateResources', spec.id);
   }
+
+  /** Every port is there, and sends back what it gets. */
+  async dialPort(pod: PodSpec, _resources: PodResources, port: number, signal: AbortSignal): Promise<PodConnection> {
+    await this.before('dialPort', `${pod.id}:${port}`);
+    signal.throwIfAborted();
+    const [ours, theirs] = duplexPair();
+    theirs.pipe(theirs);
+    return ours;
+  }
+
+  async close(): Promise<void> {}
 
   /** The command line as it is: `connectExec` reads it again. */
   async programFor(spec: ContainerSpec, program: Program): Promise<Buffer> {

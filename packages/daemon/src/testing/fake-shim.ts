@@ -32,6 +32,7 @@ export class FakeShim implements Shim {
   readonly welcome: Welcome;
   readonly exit: Promise<ExitRecord>;
   readonly io = NO_IO;
+  logBytesLost = 0;
   reopened = 0;
   closed = false;
   readonly #exit = Promise.withResolvers<ExitRecord>();

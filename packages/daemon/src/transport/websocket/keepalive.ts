@@ -1,7 +1,8 @@
 // Keeps a connection from looking dead: pings while it is read, unsolicited pongs while it is not.
 
 import type { Socket } from 'node:net';
-import { KEEPALIVE_DELAY_MS, PING_INTERVAL_MS, UNREAD_PONG_INTERVAL_MS } from './constants.ts';
+import { probePeer } from '../probe-peer.ts';
+import { PING_INTERVAL_MS, UNREAD_PONG_INTERVAL_MS } from './constants.ts';
 
 /** What the transport does for its keepalive. */
 export type KeepaliveActions = {
@@ -17,8 +18,9 @@ export const KEEPALIVE_TIMES: KeepaliveTimes = { pingMs: PING_INTERVAL_MS, unrea
 
 /**
  * Three clocks. Pings keep middle boxes from cutting a silent connection; at most one is unanswered, so that they never pile up in front
- * of a stopped client. TCP probes find a peer whose machine is gone; a missing pong ends nothing (see KEEPALIVE_DELAY_MS). Pongs nobody asked for
- * go out while the socket is not read, as the pings in it cannot be answered.
+ * of a stopped client. TCP probes (silence) and the peer watch (something is on its way, if only a ping) find a peer whose machine is gone;
+ * a missing pong ends nothing (see probe-peer.ts). Pongs nobody asked for go out while the socket is not read, as the pings in it
+ * cannot be answered.
  */
 export class Keepalive {
   readonly #actions: KeepaliveActions;
@@ -30,7 +32,7 @@ export class Keepalive {
   constructor(socket: Socket, actions: KeepaliveActions, times: KeepaliveTimes = KEEPALIVE_TIMES) {
     this.#actions = actions;
     this.#times = times;
-    socket.setKeepAlive(true, KEEPALIVE_DELAY_MS);
+    probePeer(socket);
     this.#pings = setInterval(() => this.#ping(), times.pingMs).unref();
   }
 

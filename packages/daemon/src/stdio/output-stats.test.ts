@@ -1,0 +1,109 @@
+// Totals of the output's way: every byte that came is in the buffer, evicted or in a gap, and fallbacks are counted as such.
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pino } from 'pino';
+import { exposition } from '../observability/exposition.ts';
+import { parseExposition, valueOf } from '../testing/parse-exposition.ts';
+import { ModelShim } from './model-shim.ts';
+import { OutputHub } from './output-hub.ts';
+import { OutputStats } from './output-stats.ts';
+
+const PIECE = 10_000;
+const PIECES = 40;
+
+test('a client that falls behind, and a daemon that is late, are counted exactly', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'berth-stats-'));
+  const logPath = join(folder, '0.log');
+  const shim = new ModelShim(logPath, 64 * 1024);
+  const stats = new OutputStats();
+  const hub = new OutputHub(shim, {
+    logPath,
+    ringBytes: 262_144,
+    liveBufferBytes: 128 * 1024,
+    maxLagBytes: 1 << 30,
+    slow: 'block',
+    stallMs: 60_000,
+    log: pino({ level: 'silent' }),
+    stats,
+  });
+  const gaps: number[] = [];
+  shim.listen({
+    output: (stream, offset, data) => hub.output(stream, offset, data),
+    gap: (from, to) => {
+      gaps.push(to - from);
+      hub.gap(from, to);
+    },
+    credit: () => undefined,
+    stdinClosed: () => undefined,
+    logLoss: () => undefined,
+    exit: (record) => hub.ended(record),
+    lost: (error) => hub.supervisorLost(error),
+  });
+  try {
+    assert.equal(stats.active.size, 0);
+    let got = 0;
+    let room = false;
+    const cursor = hub.open(
+      await hub.claim(),
+      'now',
+      { stdout: true, stderr: true },
+      {
+        write: (_stream, data) => {
+          got += data.length;
+          return room;
+        },
+        ended: () => undefined,
+      },
+    );
+    const write = async (): Promise<void> => {
+      for (let at = 0; at < PIECES; at += 1) shim.write(1, Buffer.alloc(PIECE, 'x'));
+      await sleep(1);
+    };
+    await write();
+    assert.equal(stats.logFallbacks, 0, 'a client that waits reads nothing');
+    assert.equal(cursor.lag, PIECES * PIECE - got);
+    room = true;
+    cursor.resume();
+    while (got < PIECES * PIECE) await sleep(1);
+    assert.equal(stats.logFallbacks, 1);
+    assert.ok(stats.logBytes > 0 && stats.logBytes < PIECES * PIECE);
+    assert.equal(stats.gaps, 0);
+
+    // A daemon that does not read while more comes than the ring holds; the client catches up from the log.
+    shim.late = true;
+    await write();
+    shim.late = false;
+    shim.pump();
+    while (got < 2 * PIECES * PIECE) await sleep(1);
+    assert.ok(gaps.length > 0);
+    assert.deepEqual([stats.gaps, stats.gapBytes], [gaps.length, gaps.reduce((sum, bytes) => sum + bytes, 0)]);
+    assert.equal(stats.logFallbacks, 2);
+    assert.equal(cursor.lag, 0);
+    const held = hub.live.head - hub.live.tail;
+    assert.equal(held + stats.evictedForRoom + stats.evictedByGap + stats.gapBytes, 2 * PIECES * PIECE);
+
+    const families = parseExposition(exposition(stats.families()));
+    assert.equal(valueOf(families, 'berth_attached_containers'), 1);
+    assert.equal(valueOf(families, 'berth_live_buffer_bytes'), hub.bufferedBytes);
+    assert.equal(valueOf(families, 'berth_live_buffer_evicted_bytes_total', { reason: 'gap' }), stats.evictedByGap);
+
+    const replay = hub.open(
+      await hub.claim(),
+      'start',
+      { stdout: true, stderr: true },
+      { write: () => true, ended: () => undefined },
+    );
+    while (replay.lag > 0) await sleep(1);
+    assert.equal(stats.logFallbacks, 2, 'who asks for everything has not fallen behind');
+    replay.close();
+    cursor.close();
+    assert.equal(stats.active.size, 0);
+  } finally {
+    shim.close();
+    await rm(folder, { recursive: true });
+  }
+});

@@ -1,0 +1,16 @@
+/** What a port-forward session needs of its pod; `daemon.ts` supplies it. */
+import type { Duplex } from 'node:stream';
+
+/** A pod that can be reached. */
+export type ForwardTarget = {
+  /** Aborted when the pod is stopped or removed. */
+  readonly gone: AbortSignal;
+  /** A half-open connection to a port of the pod. @throws Error with one sentence for the client; the signal's reason */
+  dial(port: number, signal: AbortSignal): Promise<PodSide>;
+};
+
+/** A connection into a pod. */
+export type PodSide = Duplex & {
+  /** Ends it so that the program in the pod does not take it for a proper end, where the connection can do that. */
+  resetAndDestroy?(): unknown;
+};

@@ -1,0 +1,197 @@
+// The idle time-out over real WebSocket sessions and over a port-forward transport of the test's own.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { Duplex, PassThrough } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'node:test';
+import type { ForwardedConnection, PortForwardHandlers, PortForwardTransport } from '../transport/port-forward.ts';
+import type { Transport } from '../transport/transport.ts';
+import { clientFrame } from '../transport/websocket/test-frames.ts';
+import { endForwardWhenIdle, endWhenIdle } from './idle-timeout.ts';
+import { handlers, RawClient, startServer, SUCCESS } from './test-server.ts';
+
+const IDLE_MS = 400;
+
+type Stage = AsyncDisposable & { readonly client: RawClient; readonly transport: Transport; readonly events: string[] };
+
+/** A session that does nothing by itself, and its client. */
+async function stage(): Promise<Stage> {
+  const events: string[] = [];
+  const opened = Promise.withResolvers<Transport>();
+  const fixture = await startServer(
+    ({ transport }) =>
+      new Promise((resolve) => {
+        transport.start(
+          handlers({
+            stdin: (chunk) => events.push(`stdin ${chunk.length}`),
+            resize: ({ columns }) => events.push(`size ${columns}`),
+            closed: (reason) => {
+              events.push(reason);
+              resolve(SUCCESS);
+            },
+          }),
+        );
+        opened.resolve(transport);
+      }),
+    { idleTimeoutMs: IDLE_MS },
+  );
+  const client = new RawClient(Number(new URL(fixture.server.base).port));
+  client.upgrade(fixture.url().replace('ws:', 'http:'));
+  await client.head();
+  return {
+    client,
+    transport: await opened.promise,
+    events,
+    [Symbol.asyncDispose]: async () => {
+      client.socket.destroy();
+      await fixture[Symbol.asyncDispose]();
+    },
+  };
+}
+
+test('a session over which no data moves ends with a status that says so; pings, pongs and sizes are no data', async () => {
+  await using it = await stage();
+  const began = performance.now();
+  const chatter = setInterval(() => {
+    it.client.socket.write(
+      Buffer.concat([
+        clientFrame({ opcode: 9 }),
+        clientFrame({ opcode: 10 }),
+        clientFrame({ opcode: 2, payload: Buffer.from('\u0004{"Width":9,"Height":8}') }),
+      ]),
+    );
+  }, 50);
+  const received = (await it.client.untilEnd()).toString('latin1');
+  clearInterval(chatter);
+  const took = performance.now() - began;
+  assert.ok(took >= IDLE_MS - 50 && took < IDLE_MS * 5, `${took} ms`);
+  assert.match(received, /"status":"Failure","message":"no data has moved for 0\.4 s[^"]*","reason":"IdleTimeout"/);
+  assert.deepEqual([...it.client.received.subarray(-4)], [0x88, 2, 0x03, 0xe8], 'close 1000');
+  assert.ok(it.events.filter((event) => event === 'size 9').length > 1);
+  assert.equal(it.events.at(-1), 'idle time-out');
+});
+
+for (const way of ['input', 'output'] as const) {
+  test(`a session with ${way} only stays for as long as that moves`, async () => {
+    await using it = await stage();
+    for (let i = 0; i < 8; i += 1) {
+      await sleep(IDLE_MS / 2);
+      assert.equal(it.client.ended, false, `after ${i} pieces`);
+      if (way === 'output') it.transport.write('stdout', Buffer.from('x'));
+      else it.client.socket.write(clientFrame({ opcode: 2, payload: Buffer.from('\0x') }));
+    }
+    assert.match((await it.client.untilEnd()).toString('latin1'), /IdleTimeout/);
+    assert.equal(it.events.filter((event) => event === 'stdin 1').length, way === 'input' ? 8 : 0);
+  });
+}
+
+test('an ordinary end is none, and 0 wraps nothing', async () => {
+  await using it = await stage();
+  void it.transport.finish(SUCCESS);
+  const received = (await it.client.untilEnd()).toString('latin1');
+  await sleep(IDLE_MS * 2);
+  assert.match(received, /Success/);
+  assert.doesNotMatch(received, /IdleTimeout/);
+  assert.deepEqual(it.events, []);
+  assert.equal(endWhenIdle(it.transport, 0), it.transport);
+});
+
+/** A port-forward transport without a wire. */
+class BareForward implements PortForwardTransport {
+  readonly protocol = 'none';
+  handlers: PortForwardHandlers | undefined;
+  finished = 0;
+
+  start(given: PortForwardHandlers): void {
+    this.handlers = given;
+  }
+
+  async finish(): Promise<void> {
+    this.finished += 1;
+  }
+
+  destroy(): void {
+    this.handlers?.closed('ended by the server');
+  }
+}
+
+/** A connection whose both ends are in the test. */
+function forwarded(): { connection: ForwardedConnection; wire: { in: PassThrough; out: Buffer[] }; failed: string[] } {
+  const fromClient = new PassThrough();
+  const out: Buffer[] = [];
+  const failed: string[] = [];
+  const data = new Duplex({
+    allowHalfOpen: true,
+    read: () => fromClient.resume(),
+    write: (chunk: Buffer, _encoding, done) => {
+      out.push(chunk);
+      done();
+    },
+  });
+  fromClient.on('data', (chunk: Buffer) => data.push(chunk) || fromClient.pause());
+  fromClient.on('end', () => data.push(null));
+  const connection = {
+    port: 80,
+    data,
+    fail: (message: string) => {
+      failed.push(message);
+      data.end();
+    },
+  };
+  return { connection, wire: { in: fromClient, out }, failed };
+}
+
+test('port-forward: bytes pass untouched both ways and keep it; silence fails every connection, ends the session, destroys what is left', async () => {
+  const bare = new BareForward();
+  const transport = endForwardWhenIdle(bare, IDLE_MS);
+  const taken: ForwardedConnection[] = [];
+  const closed: string[] = [];
+  transport.start({ connection: (connection) => taken.push(connection), closed: (reason) => closed.push(reason) });
+  const one = forwarded();
+  const two = forwarded();
+  bare.handlers?.connection(one.connection);
+  bare.handlers?.connection(two.connection);
+  const [first] = taken;
+  assert.ok(first);
+  first.data.on('data', (chunk: Buffer) => first.data.write(Buffer.concat([chunk, Buffer.from('!')])));
+  for (let i = 0; i < 8; i += 1) {
+    await sleep(IDLE_MS / 2);
+    assert.deepEqual(closed, [], `after ${i} pieces`);
+    one.wire.in.write(Buffer.from([i, 0, 255]));
+  }
+  await sleep(IDLE_MS * 2);
+  assert.deepEqual(closed, ['idle time-out']);
+  assert.equal(bare.finished, 1);
+  assert.deepEqual(
+    Buffer.concat(one.wire.out),
+    Buffer.concat(Array.from({ length: 8 }, (_, i) => Buffer.concat([Buffer.from([i, 0, 255]), Buffer.from('!')]))),
+  );
+  for (const { failed, connection } of [one, two]) {
+    assert.equal(failed.length, 1);
+    assert.match(failed[0] ?? '', /^no data has moved for 0\.4 s/);
+    assert.equal(connection.data.destroyed, true);
+  }
+});
+
+test('port-forward: the halves of a connection end one by one, and a closed transport rings no more', async () => {
+  const bare = new BareForward();
+  const transport = endForwardWhenIdle(bare, IDLE_MS);
+  const closed: string[] = [];
+  const { connection, wire } = forwarded();
+  transport.start({ connection: () => undefined, closed: (reason) => closed.push(reason) });
+  bare.handlers?.connection(connection);
+  wire.in.end('last');
+  const chunks: Buffer[] = [];
+  connection.data.on('data', (chunk: Buffer) => chunks.push(chunk));
+  await once(connection.data, 'end');
+  assert.equal(Buffer.concat(chunks).toString(), 'last');
+  connection.data.write('still open');
+  assert.equal(Buffer.concat(wire.out).toString(), 'still open');
+  connection.data.end();
+  await once(connection.data, 'close');
+  transport.destroy();
+  await sleep(IDLE_MS * 2);
+  assert.deepEqual(closed, ['ended by the server']);
+  assert.equal(bare.finished, 0);
+});

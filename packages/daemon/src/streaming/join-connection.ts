@@ -1,0 +1,67 @@
+/** Joins a client's forwarded connection to one into a pod: bytes both ways, each half ended on its own, an abort passed on as one. */
+import type { Duplex } from 'node:stream';
+import type { PodSide } from './forward-target.ts';
+
+/** Bytes that were carried. */
+export type Traffic = { toPod: number; toClient: number };
+
+/**
+ * How long the side that is left may take to its own end, once the other has gone in order: a program that has all its input and whose
+ * answer nobody waits for; a client that goes on sending to a program that has ended.
+ */
+const LEFT_ALONE_MS = 30_000;
+
+/**
+ * Resolves when both are closed. Back-pressure is that of the streams, nothing is kept here. Whoever ends the session destroys both.
+ * Errors of either side end it and are nobody else's business.
+ */
+export async function joinConnection(
+  client: Duplex,
+  pod: PodSide,
+  traffic: Traffic,
+  leftAloneMs: number = LEFT_ALONE_MS,
+): Promise<void> {
+  client.on('error', () => {});
+  pod.on('error', () => {});
+  const countToPod = (chunk: Buffer): void => void (traffic.toPod += chunk.length);
+  const countToClient = (chunk: Buffer): void => void (traffic.toClient += chunk.length);
+  client.on('data', countToPod);
+  pod.on('data', countToClient);
+  client.pipe(pod);
+  pod.pipe(client);
+  let timer: NodeJS.Timeout | undefined;
+  const discard = (side: Duplex): void => {
+    side.off('data', side === client ? countToPod : countToClient);
+    side.resume();
+  };
+  /** Takes and throws away what still comes from the side that is left, for a while. */
+  const leftAlone = (side: Duplex): void => {
+    discard(side);
+    timer = setTimeout(() => side.destroy(), leftAloneMs);
+  };
+
+  const clientClosed = (): void => {
+    if (pod.destroyed) return;
+    if (client.readableEnded) leftAlone(pod);
+    // Its input is cut off: the program must not take the part for the whole.
+    else if (pod.resetAndDestroy === undefined) pod.destroy();
+    else pod.resetAndDestroy();
+  };
+  const podClosed = (): void => {
+    if (client.destroyed) return;
+    if (!pod.readableEnded) client.destroy();
+    // The client still gets all of the answer, however slowly it reads; only then is it hurried.
+    else if (client.writableFinished) leftAlone(client);
+    else {
+      discard(client);
+      client.once('finish', () => leftAlone(client));
+    }
+  };
+  await Promise.all([closed(client).then(clientClosed), closed(pod).then(podClosed)]);
+  clearTimeout(timer);
+}
+
+function closed(side: Duplex): Promise<void> {
+  if (side.closed) return Promise.resolve();
+  return new Promise((resolve) => side.once('close', resolve));
+}

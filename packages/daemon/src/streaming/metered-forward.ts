@@ -1,0 +1,113 @@
+/** The same for port-forward: counts what passes through forwarded connections, and can end them all. */
+import type { Duplex } from 'node:stream';
+import type { ForwardedConnection, PortForwardHandlers, PortForwardTransport } from '../transport/port-forward.ts';
+import { KILL_GRACE_MS, type Killable, killedMessage, type SessionMeter } from './session-meter.ts';
+import { failure } from './session-status.ts';
+
+export class MeteredForwardTransport implements PortForwardTransport, Killable {
+  readonly protocol: string;
+  readonly #inner: PortForwardTransport;
+  readonly #meter: SessionMeter;
+  readonly #graceMs: number;
+  readonly #open = new Set<ForwardedConnection>();
+  #handlers: PortForwardHandlers | undefined;
+  #finished: Promise<void> | undefined;
+  #over = false;
+
+  /** The grace is given by tests only. */
+  constructor(inner: PortForwardTransport, meter: SessionMeter, graceMs: number = KILL_GRACE_MS) {
+    this.protocol = inner.protocol;
+    this.#inner = inner;
+    this.#meter = meter;
+    this.#graceMs = graceMs;
+  }
+
+  start(handlers: PortForwardHandlers): void {
+    this.#handlers = handlers;
+    this.#inner.start({
+      connection: (connection) => this.#connected(connection, handlers),
+      closed: (reason) => {
+        if (this.#over) return;
+        this.#over = true;
+        this.#meter.lost = reason;
+        handlers.closed(reason);
+      },
+    });
+    if (this.#meter.killedBy !== undefined) queueMicrotask(() => this.#tellKilled());
+  }
+
+  finish(): Promise<void> {
+    this.#over = true;
+    this.#finished ??= this.#inner.finish();
+    return this.#finished;
+  }
+
+  destroy(): void {
+    if (!this.#over) this.#meter.destroyed = true;
+    this.#inner.destroy();
+  }
+
+  /** Every connection gets the sentence on its error stream. */
+  kill(by: string): void {
+    if (this.#over) return this.#inner.destroy();
+    this.#meter.killedBy = by;
+    this.#meter.told = failure('SessionKilled', killedMessage(by));
+    const open = [...this.#open];
+    for (const connection of open) connection.fail(killedMessage(by));
+    const finished = this.finish();
+    const timer = setTimeout(() => this.#inner.destroy(), this.#graceMs);
+    // As `closed` promises: no connection outlives it. Not before the sentence has been delivered, or never can be.
+    void finished.finally(() => {
+      clearTimeout(timer);
+      for (const { data } of open) data.destroy();
+    });
+    this.#tellKilled();
+  }
+
+  #connected(connection: ForwardedConnection, handlers: PortForwardHandlers): void {
+    this.#meter.connections += 1;
+    this.#open.add(connection);
+    connection.data.once('close', () => this.#open.delete(connection));
+    count(connection.data, this.#meter);
+    handlers.connection(connection);
+  }
+
+  #tellKilled(): void {
+    this.#handlers?.closed(`killed by ${this.#meter.killedBy}`);
+  }
+}
+
+/**
+ * Counts every piece that comes in (`push`) and goes out (`write`). The stream stays what it is, with its back-pressure, halves and
+ * errors: a stream around it would have to imitate all of that, and cost a copy of every piece's way.
+ */
+function count(data: Duplex, meter: SessionMeter): void {
+  // What came before the connection was handed on.
+  meter.input += data.readableLength;
+  const push = data.push.bind(data);
+  data.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
+    meter.input += bytesOf(chunk, encoding);
+    return push(chunk, encoding);
+  };
+  const write = data.write.bind(data) as (...args: unknown[]) => boolean;
+  data.write = (chunk: unknown, ...rest: unknown[]): boolean => {
+    counted(chunk, rest[0]);
+    return write(chunk, ...rest);
+  };
+  const end = data.end.bind(data) as (...args: unknown[]) => typeof data;
+  data.end = (...args: unknown[]): typeof data => {
+    counted(args[0], args[1]);
+    return end(...args);
+  };
+  const counted = (chunk: unknown, encoding: unknown): void => {
+    const bytes = bytesOf(chunk, encoding);
+    meter.forwarded += bytes;
+    if (bytes > 0 && meter.firstOutputAt === 0) meter.firstOutputAt = performance.now();
+  };
+}
+
+/** 0 of what is no data: the end of input, a callback. */
+function bytesOf(chunk: unknown, encoding: unknown): number {
+  if (chunk instanceof Uint8Array) return chunk.length;
+  return typeof chunk === 'string' ? Buffer.byteLength(chunk, encoding as BufferEncoding | undefined) : 0;
+}

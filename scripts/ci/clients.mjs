@@ -1,0 +1,13 @@
+/** The real clients of the interop tests, brought once and named to the tests by the environment. */
+import { join } from 'node:path';
+import { must } from '../setup/run.mjs';
+import { projectNode, root } from '../setup/paths.mjs';
+import { clientCache } from './cache.mjs';
+import { crictl } from './crictl.mjs';
+
+/** @returns {Promise<Record<string, string>>} BERTH_CRICTL: a path; BERTH_KUBECTLS: paths, oldest first, with colons between */
+export async function clients() {
+  const script = join(root, 'test/src/fetch-kubectl.ts');
+  const paths = must('fetching kubectl', projectNode, ['--conditions=source', script, clientCache]).match(/^\/.*$/gm) ?? [];
+  return { BERTH_CRICTL: await crictl(), BERTH_KUBECTLS: paths.join(':') };
+}

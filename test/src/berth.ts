@@ -1,0 +1,27 @@
+/** Runs the real `berth` command against a test's daemon. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { collect, type Ran } from './crictl.ts';
+import type { TestDaemon } from './daemon.ts';
+
+const BERTH = fileURLToPath(new URL('../../bin/berth', import.meta.url));
+
+const environment = (daemon: TestDaemon): NodeJS.ProcessEnv => ({
+  ...process.env,
+  BERTH_SOCKET: daemon.socket,
+  BERTH_LOG_DIR: daemon.logs,
+});
+
+/** Runs a command to its end; `input` is all of its stdin. */
+export async function berth(daemon: TestDaemon, args: readonly string[], input: string | Uint8Array = ''): Promise<Ran> {
+  const child = spawn(BERTH, args, { stdio: 'pipe', env: environment(daemon) });
+  // One that ends early does not take the rest.
+  child.stdin.on('error', () => {});
+  child.stdin.end(input);
+  return collect(child);
+}
+
+/** The same at a terminal of its own, by `script`. The arguments must need no quotes. */
+export function berthAtTerminal(daemon: TestDaemon, args: readonly string[]): ChildProcess {
+  return spawn('script', ['-qefc', [BERTH, ...args].join(' '), '/dev/null'], { stdio: 'pipe', env: environment(daemon) });
+}

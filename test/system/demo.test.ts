@@ -1,0 +1,58 @@
+/** The demo cleans up after itself, whatever ends it. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { collect } from '../src/crictl.ts';
+import { leftovers } from '../src/leftovers.ts';
+import { eventually } from '../src/processes.ts';
+
+const DEMO = fileURLToPath(new URL('../../scripts/demo.mjs', import.meta.url));
+
+/** Collects what a demo prints; `folder` is that of its daemon, once it is known. */
+function watch(child: ChildProcess): { readonly text: () => string } {
+  let text = '';
+  child.stdout?.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  return { text: () => text };
+}
+
+async function nothingLeft(folder: string): Promise<void> {
+  await eventually(
+    () => `nothing is left of ${folder}: ${leftovers(folder).join(', ')}`,
+    () => !existsSync(folder) && leftovers(folder).length === 0,
+  );
+}
+
+for (const [signal, afterMs] of [
+  ['SIGTERM', 0],
+  ['SIGINT', 60],
+  ['SIGHUP', 250],
+] as const) {
+  test(`without a terminal, ended by ${signal}: status 1 and nothing left`, async () => {
+    const child = spawn(process.execPath, [DEMO], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const { text } = watch(child);
+    const done = collect(child);
+    const folder = await eventually('its daemon', () => /socket=(\/tmp\/berth-\w+)/.exec(text())?.[1]);
+    await sleep(afterMs);
+    child.kill(signal);
+    const { code, stdout, stderr } = await done;
+    assert.equal(code, 1, stderr);
+    assert.match(stdout, /the demo FAILED/);
+    assert.match(stderr, new RegExp(`interrupted by ${signal}`));
+    await nothingLeft(folder);
+  });
+}
+
+test('at a terminal that goes away: nothing left', async () => {
+  const child = spawn('script', ['-qefc', `${process.execPath} ${DEMO}`, '/dev/null'], { stdio: 'pipe' });
+  const { text } = watch(child);
+  const done = collect(child);
+  await eventually('a prompt', () => text().includes('/ # '));
+  child.stdin?.write('grep -o "/tmp/berth-[A-Za-z0-9]*" /proc/self/mountinfo | head -n 1\n');
+  const folder = await eventually('its folder', () => /^\/tmp\/berth-\w+(?=\r$)/m.exec(text())?.[0]);
+  child.kill('SIGKILL');
+  await done;
+  await nothingLeft(folder);
+});
