@@ -26,7 +26,7 @@ type Fixture = AsyncDisposable & {
 };
 
 /** A server that does with connections what the test says, and holds sessions until their client has gone. */
-async function start(tunnel: boolean, take: (connection: ForwardedConnection) => void = () => undefined): Promise<Fixture> {
+async function start(tunnel: boolean, take: (connection: ForwardedConnection) => unknown = () => undefined): Promise<Fixture> {
   const closed: string[] = [];
   const transports: PortForwardTransport[] = [];
   const connections: ForwardedConnection[] = [];
@@ -160,9 +160,9 @@ for (const tunnel of [false, true]) {
   });
 
   test(`${how}: why a connection is not served`, async () => {
-    await using it = await start(tunnel, ({ fail }) => {
-      fail('connection refused');
-      fail('again');
+    await using it = await start(tunnel, (connection) => {
+      connection.fail('connection refused');
+      connection.fail('again');
     });
     const client = await it.connect();
     const { data, error } = await client.forward(81);

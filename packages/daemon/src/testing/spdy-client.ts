@@ -199,7 +199,7 @@ export class SpdyClient {
     const events: WireEvents = {
       data: (chunk) => client.#read(chunk),
       closed: (how) => client.#closed.resolve(how),
-      odd: (opcode, payload) => client.frames.push(`WebSocket ${opcode} ${payload}`),
+      odd: (opcode, payload) => client.frames.push(`WebSocket ${opcode} ${payload.toString('hex')}`),
     };
     const { wire, head } = await (options.tunnel === true ? tunnelWire : socketWire)(url, events, options);
     client.#wire = wire;

@@ -101,7 +101,7 @@ test(`${SESSIONS} sessions of attach`, async () => {
     const random = randomFrom(seed);
     const channel = new FakeChannel();
     channel.holds = random(2) === 0;
-    const protocol = pick(random, Object.values(SESSION_PROTOCOLS)) as SessionProtocol;
+    const protocol = pick<SessionProtocol>(random, Object.values(SESSION_PROTOCOLS));
     const flag = (): boolean => random(2) === 0;
     const requested = { stdin: flag(), stdout: flag(), stderr: flag(), tty: flag() };
     const transport = new SpdyTransport({ channel, protocol, requested }, TIMES);
@@ -156,13 +156,14 @@ for (const tunnel of [false, true]) {
       const datas: import('node:stream').Duplex[] = [];
       let closed = 0;
       forward.start({
-        connection: ({ data, port, fail }) => {
+        connection: (connection) => {
+          const { data, port } = connection;
           assert.ok(port >= 1 && port <= 65_535);
           assert.equal(closed, 0);
           datas.push(data);
           data.on('error', () => undefined);
           const what = random(5);
-          if (what === 0) fail('no');
+          if (what === 0) connection.fail('no');
           else if (what === 1) data.pipe(data);
           else if (what === 2) data.resume();
           else if (what === 3) data.end('bye');

@@ -71,7 +71,7 @@ function frames(bytes: Buffer): string[] {
     rstStream: (id, status) => found.push(`reset ${id} ${status}`),
     ping: ignore,
     goAway: (_, status) => found.push(`goaway ${status}`),
-    data: (id, piece) => found.push(`${id}: ${piece.length > 100 ? piece.length : piece}`),
+    data: (id, piece) => found.push(`${id}: ${piece.length > 100 ? piece.length : piece.toString()}`),
     fin: (id) => found.push(`fin ${id}`),
     failed: ignore,
   });
