@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
+import { Certificates } from '../testing/certificates.ts';
 import { chunksOf, digest } from '../testing/noise.ts';
 import { SpdyClient } from '../testing/spdy-client.ts';
 import { MAX_PENDING_INPUT_BYTES } from '../transport/limits.ts';
@@ -93,6 +94,39 @@ test(`a slow reader gets every byte, the ends and the status in ${SLOW_RUNS} of 
     );
   };
   for (let run = 0; run < SLOW_RUNS; run += 5) await Promise.all(Array.from({ length: 5 }, one));
+});
+
+test('over TLS: a slow reader gets every byte, the ends and the status, though it pings to the end', async () => {
+  using certs = new Certificates();
+  const total = 4 * MIB;
+  const serve: Serve = async ({ transport }) => {
+    const pump = new Pump();
+    transport.start(handlers({ drain: pump.drain }));
+    await pump.write(transport, 'stdout', chunksOf(total, 3));
+    await transport.finish(SUCCESS);
+    return SUCCESS;
+  };
+  await using fixture = await startServer(serve, { tls: certs.issue('server') });
+  const one = async (): Promise<void> => {
+    const client = await SpdyClient.connect(fixture.server.issue(ticketOf()), { ca: certs.caPem });
+    const { error, stdout, stderr } = await client.openSession('error', 'stdin', 'stdout', 'stderr');
+    let since = 0;
+    client.onRead = (bytes) => {
+      since += bytes;
+      if (since < 256 * 1024) return;
+      since = 0;
+      client.pause();
+      setTimeout(() => client.resume(), 10);
+    };
+    const pings = setInterval(() => void client.ping(), 3);
+    assert.equal(await client.closed, 'FIN');
+    clearInterval(pings);
+    client.end();
+    assert.equal(stdout.sha256, digest(total, 3));
+    assert.equal(stderr.isEnded, true);
+    assert.equal(error.text, SUCCESS_JSON);
+  };
+  for (let run = 0; run < 10; run += 5) await Promise.all(Array.from({ length: 5 }, one));
 });
 
 test('a client that reads nothing holds a bounded amount, and gets all of it when it reads again', async () => {

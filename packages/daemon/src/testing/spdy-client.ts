@@ -3,6 +3,7 @@ import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { constants, deflateRawSync } from 'node:zlib';
 import { FRAME_TYPE } from '../transport/spdy/constants.ts';
 import { DICTIONARY, DICTIONARY_ID } from '../transport/spdy/dictionary.ts';
@@ -145,6 +146,8 @@ export type SpdyClientOptions = {
   readonly method?: string;
   /** Over a WebSocket instead of a connection of its own. */
   readonly tunnel?: boolean;
+  /** The authority of an https server. */
+  readonly ca?: Buffer;
 };
 
 export class SpdyClient {
@@ -294,7 +297,7 @@ export class SpdyClient {
 }
 
 async function socketWire(url: string, events: WireEvents, options: SpdyClientOptions): Promise<Opened> {
-  const { socket, head } = await upgrade(url, (path, host) => [
+  const { socket, head } = await upgrade(url, options, (path, host) => [
     `${options.method ?? 'POST'} ${path} HTTP/1.1`,
     `Host: ${host}`,
     'Connection: Upgrade',
@@ -309,7 +312,7 @@ async function socketWire(url: string, events: WireEvents, options: SpdyClientOp
 
 /** Not by the library `ws`: it finds the subprotocol's name malformed, for its slash. */
 async function tunnelWire(url: string, events: WireEvents, options: SpdyClientOptions): Promise<Opened> {
-  const { socket, head } = await upgrade(url, (path, host) => [
+  const { socket, head } = await upgrade(url, options, (path, host) => [
     `GET ${path} HTTP/1.1`,
     `Host: ${host}`,
     'Connection: Upgrade',
@@ -354,9 +357,14 @@ function serverFrame(bytes: Buffer): { opcode: number; payload: Buffer; end: num
   return { opcode: (bytes[0] as number) & 0x0f, payload: bytes.subarray(headBytes, end), end };
 }
 
-async function upgrade(url: string, request: (path: string, host: string) => string[]): Promise<{ socket: Socket; head: string }> {
+async function upgrade(
+  url: string,
+  { ca }: SpdyClientOptions,
+  request: (path: string, host: string) => string[],
+): Promise<{ socket: Socket; head: string }> {
   const { pathname, search, host, hostname, port } = new URL(url);
-  const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true });
+  const to = { port: Number(port), host: hostname, allowHalfOpen: true };
+  const socket = ca === undefined ? connect(to) : connectTls({ ...to, ca });
   socket.setNoDelay(true);
   socket.on('error', () => undefined);
   socket.write(`${request(pathname + search, host).join('\r\n')}\r\n\r\n`);
