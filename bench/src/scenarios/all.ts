@@ -6,6 +6,7 @@ import { latency } from './latency.ts';
 import { portForward } from './port-forward.ts';
 import { sessions } from './sessions.ts';
 import { slowReader } from './slow-reader.ts';
+import { spdy } from './spdy.ts';
 import { starting } from './starting.ts';
 import { stdin } from './stdin.ts';
 import { stdout } from './stdout.ts';
@@ -14,6 +15,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...latency,
   ...stdout,
   stdin,
+  spdy,
   ...fanOut,
   ...slowReader,
   portForward,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerState, PodSandboxState } from '@berth/cri-api';
 import { DaemonUnderTest, verbose } from './testing/daemon-under-test.ts';
 import type { RecordFile, Records } from './util/records.ts';
@@ -68,6 +69,8 @@ test('an exited container whose shim still waits is let go after the restart', a
   await host.boot();
   await host.cri.stopContainer({ containerId: container, timeout: 5n });
   assert.equal((await statusOf(host, container)).exitCode, 1);
+  // The status may say so a moment before the shim is told.
+  for (let i = 0; i < 500 && host.runtime.containers.get(container)?.shimDead !== true; i++) await sleep(10);
   assert.equal(host.runtime.containers.get(container)?.shimDead, true);
 });
 
@@ -145,6 +148,17 @@ test('after a reboot pods are not ready and containers have ended', async () => 
   await host.cri.removePodSandbox({ podSandboxId: pod });
   await host.restart();
   assert.equal((await statusOf(host, recorded.container)).exitCode, 3);
+});
+
+test('a pod whose namespaces are gone within the same boot is not ready, others are', async () => {
+  await using host = await DaemonUnderTest.start();
+  const gone = await host.pod('gone');
+  const stands = await host.pod('stands');
+  await host.stop();
+  host.runtime.pods.delete(gone);
+  await host.boot();
+  const states = new Map((await host.cri.listPodSandbox({})).items.map(({ id, state }) => [id, state]));
+  assert.deepEqual([states.get(gone), states.get(stands)], [PodSandboxState.SANDBOX_NOTREADY, PodSandboxState.SANDBOX_READY]);
 });
 
 test('folders without a usable record are cleaned up', async () => {

@@ -17,7 +17,7 @@ import { createContainer, killLeftovers, removeContainer, updateResources } from
 import { readHostFacts } from './host-facts.ts';
 import type { LcrHost } from './lcr-host.ts';
 import { shimBinary } from './paths.ts';
-import { createPod, removePod } from './pod.ts';
+import { createPod, podStands, removePod } from './pod.ts';
 import { PodDialers } from './pod-dialers.ts';
 import { programFor } from './program.ts';
 import { must } from './spawn.ts';
@@ -52,6 +52,10 @@ class LcrRuntime implements Runtime {
 
   async createPod(pod: PodSpec): Promise<PodResources> {
     return await createPod(await this.#ready(), pod);
+  }
+
+  async podStands(pod: PodSpec): Promise<boolean> {
+    return await podStands(await this.#ready(), pod);
   }
 
   async removePod(pod: PodSpec): Promise<void> {

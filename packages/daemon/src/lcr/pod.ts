@@ -69,6 +69,10 @@ const makeNamespaces = async (host: LcrHost, paths: PodPaths, { namespaces, host
   await writeFile(paths.pause, JSON.stringify(pause));
 };
 
+/** Every pod has pinned its uts namespace. */
+export const podStands = async (host: LcrHost, pod: PodSpec): Promise<boolean> =>
+  await isMountPoint(podPaths(host.config, safeId('pod id', pod.id)).uts);
+
 /** Takes a pod down, whatever is there of it. */
 export const removePod = async (host: LcrHost, pod: PodSpec): Promise<void> => {
   safeId('pod id', pod.id);

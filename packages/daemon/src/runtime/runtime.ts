@@ -14,6 +14,8 @@ export interface Runtime {
 
   /** Makes a pod's namespaces, cgroup and files. Idempotent for the same id. */
   createPod(pod: PodSpec): Promise<PodResources>;
+  /** False when what createPod made is gone: the state folder was emptied, the machine restarted. */
+  podStands(pod: PodSpec): Promise<boolean>;
   /** Takes down what createPod made; also cleans up after a crash. Idempotent; never fails because something is gone. */
   removePod(pod: PodSpec): Promise<void>;
 

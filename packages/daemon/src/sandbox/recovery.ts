@@ -28,7 +28,7 @@ export async function recoverPods(deps: PodDeps, store: PodStore): Promise<Doome
   return doomed;
 }
 
-/** After the containers: takes doomed pods down, and shows pods of an earlier boot as not ready. */
+/** After the containers: takes doomed pods down, and shows pods whose namespaces are gone, as after a reboot, as not ready. */
 export async function finishPods(deps: PodDeps, store: PodStore, doomed: readonly DoomedPod[]): Promise<void> {
   for (const { spec, why } of doomed) {
     deps.log.warn({ pod: spec.id, why }, 'cleaning up after a pod');
@@ -38,8 +38,9 @@ export async function finishPods(deps: PodDeps, store: PodStore, doomed: readonl
     });
   }
   for (const pod of store.list()) {
-    if (pod.status.bootId === deps.bootId || pod.status.state === 'notready') continue;
+    if (pod.status.state === 'notready') continue;
     await attempt(deps, pod.id, async () => {
+      if (pod.status.bootId === deps.bootId && (await deps.runtime.podStands(pod.meta.spec))) return;
       await deps.runtime.removePod(pod.meta.spec);
       await pod.update((status) => ({ ...status, state: 'notready' }), { keep: true });
     });

@@ -197,6 +197,8 @@ export class DaemonUnderTest implements AsyncDisposable {
   #connect(): Client {
     const client = new Client(`unix:${this.socket}`, credentials.createInsecure(), {
       'grpc.default_authority': 'localhost',
+      // What kubelet and crictl take.
+      'grpc.max_receive_message_length': 16 * 1024 * 1024,
       'grpc.use_local_subchannel_pool': 1,
     });
     this.#clients.add(client);

@@ -67,6 +67,10 @@ export class FakeRuntime implements Runtime {
       : { netns: `/fake/${pod.id}/net` };
   }
 
+  async podStands(pod: PodSpec): Promise<boolean> {
+    return this.pods.has(pod.id);
+  }
+
   async removePod(pod: PodSpec): Promise<void> {
     await this.before('removePod', pod.id);
     this.pods.delete(pod.id);

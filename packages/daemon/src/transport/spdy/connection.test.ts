@@ -35,7 +35,11 @@ function make(options: { maxStreams?: number; unreadSignMs?: number; accept?: bo
         streams.push(stream);
         if (options.accept === false) return stream.reset(3);
         const say = (what: string) => () => void events.push(`${stream.id} ${what}`);
-        stream.accept({ data: (piece) => events.push(`${stream.id} ${piece}`), end: say('end'), reset: say('reset') });
+        stream.accept({
+          data: (piece) => events.push(`${stream.id} ${Buffer.from(piece).toString()}`),
+          end: say('end'),
+          reset: say('reset'),
+        });
       },
       flush: () => events.push('flush'),
       drain: () => events.push('drain'),

@@ -38,7 +38,7 @@ function make(options: Options = {}): Under {
   const transport = new SpdyTransport({ channel, protocol, requested }, { ...TIMES, ...options.times });
   const events: string[] = [];
   transport.start({
-    stdin: (chunk) => events.push(chunk.length > 20 ? `stdin of ${chunk.length}` : `stdin ${Buffer.from(chunk)}`),
+    stdin: (chunk) => events.push(chunk.length > 20 ? `stdin of ${chunk.length}` : `stdin ${Buffer.from(chunk).toString()}`),
     stdinEof: () => events.push('eof'),
     resize: ({ columns, rows }) => events.push(`${columns}x${rows}`),
     drain: () => events.push('drain'),
@@ -68,7 +68,7 @@ function frames(bytes: Buffer): string[] {
     rstStream: (id, status) => found.push(`reset ${id} ${status}`),
     ping: (id) => found.push(`ping ${id}`),
     goAway: (_, status) => found.push(`goaway ${status}`),
-    data: (id, piece) => found.push(`${id}: ${piece.length > 100 ? piece.length : piece}`),
+    data: (id, piece) => found.push(`${id}: ${piece.length > 100 ? piece.length : piece.toString()}`),
     fin: (id) => found.push(`fin ${id}`),
     failed: (reason) => found.push(`broken: ${reason}`),
   });

@@ -1,0 +1,257 @@
+/** Exec and ExecSync in real containers: bytes, statuses, terminals, who the program is, and that nothing of it stays. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AttachClient } from '../src/attach.ts';
+import { TestDaemon } from '../src/daemon.ts';
+import { type Pod, runContainer, runPod, type TestContainer } from '../src/pods.ts';
+import { countDescriptors, eventually, listProcesses, residentBytes } from '../src/processes.ts';
+import { randomBlocks, randomSha256 } from '../src/random.ts';
+
+const MIB = 1024 * 1024;
+
+let daemon: TestDaemon;
+let pod: Pod;
+let container: TestContainer;
+
+before(async () => {
+  daemon = await TestDaemon.start();
+  pod = await runPod(daemon);
+  container = await runContainer(daemon, pod, 'export X=of-init; while :; do sleep 1000; done', {
+    env: { NAME: 'of the container' },
+  });
+});
+
+after(async () => {
+  await daemon[Symbol.asyncDispose]();
+});
+
+type Streams = { readonly stdin?: boolean; readonly stdout?: boolean; readonly stderr?: boolean; readonly tty?: boolean };
+
+async function exec(script: string, streams: Streams = {}, protocol = 'v5.channel.k8s.io'): Promise<AttachClient> {
+  const request = { containerId: container.id, cmd: ['sh', '-c', script], stdout: true, stderr: streams.tty !== true, ...streams };
+  const { url } = await daemon.client.runtime.exec(request);
+  return await AttachClient.open(url, { protocol });
+}
+
+async function execSync(script: string, timeout = 60n): Promise<{ stdout: string; stderr: string; exitCode: number }> {
+  const answer = await daemon.client.runtime.execSync({ containerId: container.id, cmd: ['sh', '-c', script], timeout });
+  return {
+    stdout: Buffer.from(answer.stdout).toString(),
+    stderr: Buffer.from(answer.stderr).toString(),
+    exitCode: answer.exitCode,
+  };
+}
+
+/** What runs in the container besides init and its own sleep, and supervisors besides init's. */
+function programs(): string[] {
+  const inside = listProcesses().filter(
+    ({ pid, state, command }) =>
+      state !== 'Z' && !/^sleep 1000$|while :|lxc-start/.test(command) && cgroupOf(pid).includes(container.id),
+  );
+  const shims = listProcesses().filter(({ command }) => command.startsWith(`${daemon.state}/bin/berth-shim`));
+  return [...inside, ...shims.slice(1)].map(({ pid, command }) => `${pid} ${command}`);
+}
+
+function cgroupOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+const running = (pattern: RegExp): number => programs().filter((line) => pattern.test(line)).length;
+
+async function onlyInit(): Promise<void> {
+  await eventually(
+    () => `no program is left: ${programs().join('; ')}`,
+    () => programs().length === 0,
+  );
+}
+
+test('streams apart, exact statuses as clients expect them, over every protocol with a status', async () => {
+  for (const protocol of ['v5.channel.k8s.io', 'v4.channel.k8s.io']) {
+    using client = await exec('printf out; printf err >&2; exit 3', {}, protocol);
+    const status = await client.ended();
+    assert.deepEqual([client.stdout.text(), client.stderr.text(), client.closed?.code], ['out', 'err', 1000]);
+    assert.equal(status?.status === 'Failure' && status.reason, 'NonZeroExitCode');
+    assert.deepEqual(status?.status === 'Failure' && status.details?.causes, [{ reason: 'ExitCode', message: '3' }]);
+  }
+  using good = await exec('true');
+  assert.equal((await good.ended())?.status, 'Success');
+  using killed = await exec('kill -9 $$');
+  const status = await killed.ended();
+  assert.deepEqual(status?.status === 'Failure' && status.details?.causes, [{ reason: 'ExitCode', message: '137' }]);
+});
+
+test('a program runs as init does: environment, directory, user, capabilities, limits, cgroups, namespaces', async () => {
+  const facts =
+    'echo "$NAME|$HOME|$PATH|$HOSTNAME|$X"; pwd; id; umask; ulimit -n; grep -E "^(Cap|NoNew|Seccomp)" /proc/self/status; cat /proc/self/cgroup /proc/self/oom_score_adj; ' +
+    'for n in mnt pid net ipc uts cgroup user; do readlink /proc/self/ns/$n; done; ls /dev | wc -l';
+  const { stdout } = await execSync(facts);
+  assert.match(stdout, /^of the container\|\/root\|/);
+  const init = (
+    await daemon.client.runtime.execSync({
+      containerId: container.id,
+      cmd: ['sh', '-c', 'for n in mnt pid net ipc uts cgroup user; do readlink /proc/1/ns/$n; done'],
+      timeout: 10n,
+    })
+  ).stdout;
+  assert.ok(stdout.includes(Buffer.from(init).toString()), 'the namespaces are those of init');
+  assert.match(stdout, /CapBnd:\t00000000a80425fb/);
+});
+
+test('256 MiB of random data through a program and back, exact', async () => {
+  const bytes = 256 * MIB;
+  using client = await exec('cat', { stdin: true });
+  const sent = (async () => {
+    for (const block of randomBlocks(bytes)) await client.send(block);
+    client.closeStdin();
+  })();
+  const status = await client.ended(300_000);
+  await sent;
+  assert.equal(status?.status, 'Success');
+  assert.deepEqual([client.stdout.bytes, client.stdout.sha256()], [bytes, randomSha256(bytes)]);
+});
+
+test('a slow client gets every byte and the status, 50 of 50, the program ending right after its last write', async () => {
+  const expected = createHash('sha256')
+    .update(Buffer.alloc(2 * MIB, 0))
+    .digest('hex');
+  for (let i = 0; i < 50; i += 10) {
+    await Promise.all(
+      Array.from({ length: 10 }, async (_, j) => {
+        using client = await exec('dd if=/dev/zero bs=64k count=32 2>/dev/null; exit 9');
+        if (j % 2 === 0) {
+          client.pause();
+          await sleep(300);
+          client.resume();
+        }
+        const status = await client.ended();
+        assert.deepEqual([client.stdout.bytes, client.stdout.sha256()], [2 * MIB, expected]);
+        assert.equal(status?.status === 'Failure' && status.reason, 'NonZeroExitCode');
+      }),
+    );
+  }
+});
+
+test('a client that stands still holds back its own program only, and misses nothing', async () => {
+  using still = await exec('dd if=/dev/zero bs=64k count=512 2>/dev/null');
+  still.pause();
+  await sleep(12_000);
+  assert.equal((await execSync('echo others go on')).stdout, 'others go on\n');
+  still.resume();
+  assert.equal((await still.ended())?.status, 'Success');
+  assert.equal(still.stdout.bytes, 512 * 65_536);
+});
+
+test('a terminal: its size before the first command, control characters, job control, hang-up', async () => {
+  using client = await exec('stty size; tty; exec sh -i', { stdin: true, tty: true });
+  client.resize(101, 37);
+  await client.sees(/37 101\r\n\/dev\/pts\/\d+\r\n/);
+  await client.send('sleep 500\r');
+  await sleep(200);
+  await client.send('\x03');
+  await client.send('echo after-$((40 + 2))\r');
+  await client.sees(/after-42\r\n/);
+  await client.send('sleep 501\r');
+  await sleep(200);
+  await client.send('\x1a');
+  await client.send('jobs; kill -9 %1\r');
+  await client.sees(/Stopped.*sleep 501/);
+  // A shell that still has a stopped job wants to be told twice.
+  await client.send('exit 5\rexit 5\r');
+  const status = await client.ended();
+  assert.deepEqual(status?.status === 'Failure' && status.details?.causes, [{ reason: 'ExitCode', message: '5' }]);
+  using left = await exec('trap "" HUP; sleep 502', { stdin: true, tty: true });
+  await sleep(200);
+  left.kill();
+  await onlyInit();
+});
+
+test('what cannot be run is said before anything else', async () => {
+  for (const [cmd, words] of [
+    [['/nowhere'], /"\/nowhere" was not found in the container/],
+    [['/etc/passwd'], /"\/etc\/passwd" cannot be executed/],
+  ] as const) {
+    const { url } = await daemon.client.runtime.exec({ containerId: container.id, cmd: [...cmd], stdout: true });
+    using client = await AttachClient.open(url);
+    const status = await client.ended();
+    assert.match((status?.status === 'Failure' && status.message) || '', words);
+    assert.equal(client.closed?.code, 1000);
+    await assert.rejects(daemon.client.runtime.execSync({ containerId: container.id, cmd: [...cmd], timeout: 5n }), words);
+  }
+});
+
+test('a killed client, a deadline, an ended call: the whole session is killed, and nothing is left', async () => {
+  using client = await exec('sleep 600 & (sleep 601 &); sleep 602; true');
+  await eventually('all of them run', () => running(/sleep 60[012]$/) === 3);
+  client.kill();
+  await onlyInit();
+  await assert.rejects(execSync('sleep 603 & sleep 604', 1n), /did not end within 1 s/);
+  assert.equal(running(/sleep 60[34]$/), 0, 'dead when the call says so');
+  const call = daemon.client.runtime.execSync({ containerId: container.id, cmd: ['sleep', '605'] }, { timeoutMs: 500 });
+  await assert.rejects(call, /DEADLINE_EXCEEDED|deadline/i);
+  await onlyInit();
+});
+
+test('ExecSync: bounded output that says what it lacks, and what is left behind holds it up for 2 s only', async () => {
+  const { stdout, stderr, exitCode } = await execSync('dd if=/dev/zero bs=64k count=320 2>/dev/null; exit 4');
+  assert.deepEqual([stdout.length, exitCode], [16 * MIB - 64 * 1024, 4]);
+  assert.match(stderr, /4259840 more bytes of output were cut off/);
+  const began = performance.now();
+  assert.deepEqual(await execSync('sleep 30 & echo started'), { stdout: 'started\n', stderr: '', exitCode: 0 });
+  assert.ok(performance.now() - began < 10_000);
+  await execSync('pkill -f "^sleep 30$" || kill $(ps | grep "[s]leep 30" | awk "{print \\$1}")');
+  await onlyInit();
+});
+
+test('1,000 runs of `echo x; exit 3`: output once, status right, no hang', async () => {
+  const lane = async (): Promise<void> => {
+    for (let i = 0; i < 125; i++) {
+      using client = await exec('echo x; exit 3');
+      const status = await client.ended(30_000);
+      assert.equal(client.stdout.text(), 'x\n');
+      assert.deepEqual(status?.status === 'Failure' && status.details?.causes, [{ reason: 'ExitCode', message: '3' }]);
+    }
+  };
+  await Promise.all(Array.from({ length: 8 }, lane));
+});
+
+test('10,000 exec sessions leave no descriptor, no memory, no process', async () => {
+  const cycle = async (times: number): Promise<void> => {
+    const lane = async (): Promise<void> => {
+      for (let i = 0; i < times / 10; i++) {
+        if (i % 4 === 0) {
+          using client = await exec('sleep 700');
+          client.kill();
+        } else if (i % 4 === 1) {
+          using client = await exec('true');
+          await client.ended();
+        } else await execSync('true');
+      }
+    };
+    await Promise.all(Array.from({ length: 10 }, lane));
+  };
+  await cycle(4000);
+  await onlyInit();
+  const earlier = { descriptors: countDescriptors(daemon.pid), memory: residentBytes(daemon.pid) };
+  await cycle(6000);
+  await onlyInit();
+  await eventually('descriptors are closed', () => countDescriptors(daemon.pid) <= earlier.descriptors + 2);
+  const grown = (residentBytes(daemon.pid) - earlier.memory) / MIB;
+  assert.ok(grown < 64, `6,000 more sessions grew the daemon by ${grown.toFixed(0)} MiB`);
+});
+
+test('the daemon is killed: exec sessions end and their programs with them; the container goes on', async () => {
+  using client = await exec('sleep 800 & sleep 801; true');
+  await eventually('both run', () => running(/sleep 80[01]$/) === 2);
+  await daemon.kill();
+  await eventually('the connection is gone', () => client.closed !== undefined);
+  await onlyInit();
+  await daemon.start();
+  assert.equal((await execSync('echo back')).stdout, 'back\n');
+});
