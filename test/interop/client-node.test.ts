@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { Attach, Cp, Exec, KubeConfig, PortForward, type V1Status } from '@kubernetes/client-node';
 import { ApiServer } from '../src/api-server/api-server.ts';
 import { TestDaemon } from '../src/daemon.ts';
@@ -120,10 +121,10 @@ for (const way of ['raw', 'translated'] as const) {
       });
       const target = join(daemon.dir, `back-${way}`);
       await cp.cpFromPod('default', 'box', 'main', '.', target, `/copies/${way}`);
-      const expected = JSON.stringify(Object.entries(sumOfTree(tree)).sort());
+      const expected = sumOfTree(tree);
       await eventually('all of it is back', () => {
         try {
-          return JSON.stringify(Object.entries(sumOfTree(target)).sort()) === expected;
+          return isDeepStrictEqual(sumOfTree(target), expected);
         } catch {
           return false;
         }
