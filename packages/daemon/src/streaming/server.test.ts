@@ -17,6 +17,8 @@ const WEBSOCKET = {
   'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
 };
 
+const SPDY = { connection: 'Upgrade', upgrade: 'SPDY/3.1', 'x-stream-protocol-version': 'v4.channel.k8s.io' };
+
 type Answer = { status: number; headers: NodeJS.Dict<string | string[]>; body: string };
 
 /** One request; an upgrade counts as status 101 and is dropped. */
@@ -91,7 +93,31 @@ test('what is refused before the upgrade has its status, closes the connection a
       /v5\.channel\.k8s\.io/,
     ],
   ];
-  for (const [name, where, method, headers, status, body] of cases) {
+  const { server } = fixture;
+  const forward = server.issue({ method: 'portforward', podId: 'p1', ports: [] });
+  const offering = (protocol: string): Record<string, string> => ({ ...SPDY, 'x-stream-protocol-version': protocol });
+  const spdyCases: typeof cases = [
+    ['SPDY without a protocol', url, 'POST', { connection: 'Upgrade', upgrade: 'SPDY/3.1' }, 400, /X-Stream-Protocol-Version/],
+    ['SPDY by PUT', url, 'PUT', SPDY, 405, /PUT/],
+    ['SPDY of another version', url, 'POST', { ...SPDY, upgrade: 'SPDY/2' }, 400, /upgrade to spdy\/3\.1 or websocket/],
+    ['SPDY without Connection', url, 'POST', { ...SPDY, connection: 'close' }, 400, /upgrade/],
+    ['SPDY v5', url, 'POST', offering('v5.channel.k8s.io'), 403, /v4\.channel\.k8s\.io/],
+    ['port-forward for attach', url, 'POST', offering('portforward.k8s.io'), 403, /v4\.channel\.k8s\.io/],
+    ['attach for port-forward', forward, 'POST', SPDY, 403, /portforward\.k8s\.io/],
+    ['port-forward without a protocol', forward, 'POST', { connection: 'Upgrade', upgrade: 'SPDY/3.1' }, 400, /X-Stream-Protocol/],
+    ['port-forward without an upgrade', forward, 'POST', {}, 400, /upgrade/],
+    [
+      'an unknown tunnel',
+      forward,
+      'GET',
+      { ...WEBSOCKET, 'sec-websocket-protocol': 'SPDY/3.1+v4.channel.k8s.io' },
+      403,
+      /SPDY\/3\.1\+portforward/,
+    ],
+    ['a tunnel for attach', url, 'GET', { ...WEBSOCKET, 'sec-websocket-protocol': 'SPDY/3.1+portforward.k8s.io' }, 403, /v5/],
+    ['a ticket for attach on another path', url.replace('/attach/', '/portforward/'), 'POST', SPDY, 404, /not found/],
+  ];
+  for (const [name, where, method, headers, status, body] of [...cases, ...spdyCases]) {
     const answer = await ask(where, method, headers);
     assert.equal(answer.status, status, name);
     assert.match(answer.body, body, name);
@@ -99,9 +125,10 @@ test('what is refused before the upgrade has its status, closes the connection a
     assert.match(String(answer.headers['content-type']), /^text\/plain/, name);
     if (status === 405) assert.ok(answer.headers['allow'], name);
   }
-  assert.equal(fixture.server.tickets, 1);
+  assert.equal(fixture.server.tickets, 2);
   assert.equal((await ask(url, 'GET', WEBSOCKET)).status, 101);
   assert.equal((await ask(url, 'GET', WEBSOCKET)).status, 404, 'a used ticket');
+  assert.equal((await ask(url, 'POST', SPDY)).status, 404, 'a used ticket');
   assert.deepEqual(fixture.dropped, []);
 });
 

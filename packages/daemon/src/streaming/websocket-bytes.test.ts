@@ -9,33 +9,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { SUBPROTOCOLS, encodeMessage, type SubprotocolName } from '@berth/attach-protocol';
 import { WebSocket } from 'ws';
+import { chunksOf, digest } from '../testing/noise.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport/transport.ts';
 import { MAX_PENDING_INPUT_BYTES } from '../transport/limits.ts';
-import { clientFrame, randomFrom } from '../transport/websocket/test-frames.ts';
+import { clientFrame } from '../transport/websocket/test-frames.ts';
 import { handlers, Pump, RawClient, type Serve, startServer, SUCCESS } from './test-server.ts';
 
 const MIB = 2 ** 20;
 const VOLUME = 64 * MIB;
 const SLOW_RUNS = 50;
 const CONNECTIONS = 10_000;
-
-/** Chunks of varying length that repeat nothing; the same for the same seed. */
-function* chunksOf(total: number, seed: number): Generator<Uint8Array> {
-  const random = randomFrom(seed);
-  const noise = Buffer.from(Array.from({ length: 256 * 1024 }, () => random(256)));
-  for (let left = total; left > 0; ) {
-    const size = Math.min(left, 1 + random(3) * random(32 * 1024) + random(2_000));
-    const at = random(noise.length - size);
-    yield noise.subarray(at, at + size);
-    left -= size;
-  }
-}
-
-function digest(total: number, seed: number): string {
-  const hash = createHash('sha256');
-  for (const chunk of chunksOf(total, seed)) hash.update(chunk);
-  return hash.digest('hex');
-}
 
 /** Waits for room in the client: `ws` queues without bound. */
 async function send(client: WebSocket, data: Uint8Array | string): Promise<void> {

@@ -3,9 +3,7 @@ import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { constants, deflateRawSync } from 'node:zlib';
-import { WebSocket } from 'ws';
 import { FRAME_TYPE } from '../transport/spdy/constants.ts';
 import { DICTIONARY, DICTIONARY_ID } from '../transport/spdy/dictionary.ts';
 import { FrameParser } from '../transport/spdy/frame-parser.ts';
@@ -22,7 +20,14 @@ type Wire = {
   destroy(): void;
 };
 
-type WireEvents = { data(chunk: Buffer): void; closed(how: string): void };
+type WireEvents = {
+  data(chunk: Buffer): void;
+  closed(how: string): void;
+  /** A WebSocket frame that is neither binary nor close. */
+  odd(opcode: number, payload: Buffer): void;
+};
+
+type Opened = { readonly wire: Wire; readonly head: string };
 
 /** Compresses header blocks with real deflate blocks, as one zlib stream with the dictionary. */
 export class TestHeaderEncoder {
@@ -191,13 +196,14 @@ export class SpdyClient {
   /** @throws Error with the response's head when it is no 101 */
   static async connect(url: string, options: SpdyClientOptions = {}): Promise<SpdyClient> {
     const client = new SpdyClient();
-    const events: WireEvents = { data: (chunk) => client.#read(chunk), closed: (how) => client.#closed.resolve(how) };
-    if (options.tunnel === true) client.#wire = await tunnelWire(url, events, options);
-    else {
-      const { wire, head } = await socketWire(url, events, options);
-      client.#wire = wire;
-      client.head = head;
-    }
+    const events: WireEvents = {
+      data: (chunk) => client.#read(chunk),
+      closed: (how) => client.#closed.resolve(how),
+      odd: (opcode, payload) => client.frames.push(`WebSocket ${opcode} ${payload.toString('hex')}`),
+    };
+    const { wire, head } = await (options.tunnel === true ? tunnelWire : socketWire)(url, events, options);
+    client.#wire = wire;
+    client.head = head;
     return client;
   }
 
@@ -253,8 +259,9 @@ export class SpdyClient {
     this.send(goAway(0, 0));
   }
 
+  /** In a tunnel, each part is a message. */
   send(...parts: Uint8Array[]): void {
-    for (const part of parts) if (part.length > 0) this.#roomy = this.#wire?.send(part) ?? true;
+    for (const part of parts) this.#roomy = this.#wire?.send(part) ?? true;
   }
 
   /** Waits while much is queued. */
@@ -286,38 +293,77 @@ export class SpdyClient {
   }
 }
 
-async function socketWire(url: string, events: WireEvents, options: SpdyClientOptions): Promise<{ wire: Wire; head: string }> {
-  const { pathname, search, host, hostname, port } = new URL(url);
-  const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true });
-  socket.setNoDelay(true);
-  let how = 'FIN';
-  socket.on('error', (error: NodeJS.ErrnoException) => {
-    how = error.code ?? error.message;
-  });
-  const protocols = options.protocols ?? ['v5.channel.k8s.io', 'v4.channel.k8s.io', 'v3.channel.k8s.io'];
-  const lines = [
-    `${options.method ?? 'POST'} ${pathname}${search} HTTP/1.1`,
+async function socketWire(url: string, events: WireEvents, options: SpdyClientOptions): Promise<Opened> {
+  const { socket, head } = await upgrade(url, (path, host) => [
+    `${options.method ?? 'POST'} ${path} HTTP/1.1`,
     `Host: ${host}`,
     'Connection: Upgrade',
     'Upgrade: SPDY/3.1',
     'Content-Length: 0',
-    ...protocols.map((name) => `X-Stream-Protocol-Version: ${name}`),
-  ];
-  socket.write(`${lines.join('\r\n')}\r\n\r\n`);
-  const head = await readHead(socket);
-  if (!head.startsWith('HTTP/1.1 101')) throw new Error(head);
+    ...(options.protocols ?? ['v5.channel.k8s.io', 'v4.channel.k8s.io']).map((name) => `X-Stream-Protocol-Version: ${name}`),
+  ]);
   socket.on('data', (chunk: Buffer) => events.data(chunk));
-  socket.once('end', () => events.closed(how));
-  socket.once('close', () => events.closed(how));
-  const wire: Wire = {
-    send: (bytes) => socket.write(bytes),
-    drained: () => Promise.race([once(socket, 'drain'), once(socket, 'close')]),
-    pause: () => void socket.pause(),
-    resume: () => void socket.resume(),
-    end: () => void socket.end(),
-    destroy: () => void socket.destroy(),
-  };
-  return { wire, head };
+  const send = (bytes: Uint8Array): boolean => socket.write(bytes);
+  return { wire: { ...wireOf(socket, events), send, end: () => void socket.end() }, head };
+}
+
+/** Not by the library `ws`: it finds the subprotocol's name malformed, for its slash. */
+async function tunnelWire(url: string, events: WireEvents, options: SpdyClientOptions): Promise<Opened> {
+  const { socket, head } = await upgrade(url, (path, host) => [
+    `GET ${path} HTTP/1.1`,
+    `Host: ${host}`,
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+    `Sec-WebSocket-Protocol: ${(options.protocols ?? ['SPDY/3.1+portforward.k8s.io']).join(', ')}`,
+  ]);
+  let pending: Buffer = Buffer.alloc(0);
+  socket.on('data', (chunk: Buffer) => {
+    pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);
+    for (let frame = serverFrame(pending); frame !== undefined; frame = serverFrame(pending)) {
+      pending = pending.subarray(frame.end);
+      if (frame.opcode === 2) events.data(frame.payload);
+      else if (frame.opcode === 8) events.closed(String(frame.payload.readUInt16BE()));
+      else events.odd(frame.opcode, frame.payload);
+    }
+  });
+  const end = (): void => void socket.end(maskedFrame(8, Buffer.of(0x03, 0xe8)));
+  return { wire: { ...wireOf(socket, events), send: (bytes) => socket.write(maskedFrame(2, bytes)), end }, head };
+}
+
+/** Masked with zeros, which costs nothing. */
+function maskedFrame(opcode: number, payload: Uint8Array): Buffer {
+  const small = payload.length < 126;
+  const head = Buffer.alloc(small ? 6 : 14);
+  head[0] = 0x80 | opcode;
+  head[1] = 0x80 | (small ? payload.length : 127);
+  if (!small) head.writeUInt32BE(payload.length, 6);
+  return Buffer.concat([head, payload]);
+}
+
+/** The first frame of a server's bytes, once it is whole. */
+function serverFrame(bytes: Buffer): { opcode: number; payload: Buffer; end: number } | undefined {
+  if (bytes.length < 2) return undefined;
+  const short = bytes[1] as number;
+  const headBytes = short < 126 ? 2 : short === 126 ? 4 : 10;
+  if (bytes.length < headBytes) return undefined;
+  const length = short < 126 ? short : short === 126 ? bytes.readUInt16BE(2) : bytes.readUInt32BE(6);
+  const end = headBytes + length;
+  if (bytes.length < end) return undefined;
+  return { opcode: (bytes[0] as number) & 0x0f, payload: bytes.subarray(headBytes, end), end };
+}
+
+async function upgrade(url: string, request: (path: string, host: string) => string[]): Promise<{ socket: Socket; head: string }> {
+  const { pathname, search, host, hostname, port } = new URL(url);
+  const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true });
+  socket.setNoDelay(true);
+  socket.on('error', () => undefined);
+  socket.write(`${request(pathname + search, host).join('\r\n')}\r\n\r\n`);
+  const head = await readHead(socket);
+  if (head.startsWith('HTTP/1.1 101')) return { socket, head };
+  socket.destroy();
+  throw new Error(head);
 }
 
 /** Byte by byte until the empty line, so that what comes behind it stays. */
@@ -332,30 +378,27 @@ async function readHead(socket: Socket): Promise<string> {
   return head;
 }
 
-/** How much may be queued before a sender waits. */
-const TUNNEL_HIGH_WATER = 256 * 1024;
-
-async function tunnelWire(url: string, events: WireEvents, options: SpdyClientOptions): Promise<Wire> {
-  const socket = new WebSocket(url.replace('http', 'ws'), [...(options.protocols ?? ['SPDY/3.1+portforward.k8s.io'])]);
-  socket.on('message', (data: Buffer, isBinary) => {
-    if (!isBinary) events.closed('a text message');
-    events.data(data);
+function wireOf(socket: Socket, events: WireEvents): Omit<Wire, 'send' | 'end'> {
+  let how = 'FIN';
+  let waiting: (() => void)[] = [];
+  const letGo = (): void => {
+    for (const go of waiting) go();
+    waiting = [];
+  };
+  socket.on('drain', letGo);
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    how = error.code ?? error.message;
   });
-  socket.on('close', (code) => events.closed(String(code)));
-  socket.on('error', () => undefined);
-  await once(socket, 'open');
+  socket.once('end', () => events.closed(how));
+  socket.once('close', () => {
+    letGo();
+    events.closed(how);
+  });
   return {
-    send: (bytes) => {
-      if (socket.readyState === WebSocket.OPEN) socket.send(bytes);
-      return socket.bufferedAmount < TUNNEL_HIGH_WATER;
-    },
-    drained: async () => {
-      while (socket.bufferedAmount >= TUNNEL_HIGH_WATER && socket.readyState === WebSocket.OPEN) await sleep(1);
-    },
-    pause: () => socket.pause(),
-    resume: () => socket.resume(),
-    end: () => socket.close(1000),
-    destroy: () => socket.terminate(),
+    drained: () => (socket.destroyed ? Promise.resolve() : new Promise<void>((resolve) => waiting.push(resolve))),
+    pause: () => void socket.pause(),
+    resume: () => void socket.resume(),
+    destroy: () => void socket.destroy(),
   };
 }
 

@@ -17,6 +17,9 @@ export type ForwardWire = {
 /** Kept by Node's own buffers in each direction; what is beyond waits here, counted. */
 const HIGH_WATER_BYTES = 64 * 1024;
 
+/** Queued pieces are put together until they have so many bytes. */
+const RUN_BYTES = 8 * 1024;
+
 /**
  * Readable: what the client sends, to its FIN; all of it is taken, as SPDY cannot hold one stream back, and what nobody reads is
  * queued. Writable: what goes to the client; `end()` ends our half, and the error stream with it: success. `destroy()` resets.
@@ -65,7 +68,8 @@ export class ForwardedData extends Duplex {
   #received(piece: Buffer): void {
     if (this.destroyed || this.#clientEnded) return;
     if (this.#wanted && this.#queue.length === 0) {
-      this.#wanted = this.push(piece);
+      this.#wanted = false;
+      this.push(piece);
       return;
     }
     this.#queue.push(ownMemory(piece));
@@ -89,20 +93,27 @@ export class ForwardedData extends Duplex {
   }
 
   override _read(): void {
-    while (this.#queue.length > 0) {
+    const run: Buffer[] = [];
+    let bytes = 0;
+    // Small pieces become one: Node's buffer counts bytes, not pieces.
+    while (this.#queue.length > 0 && bytes < RUN_BYTES) {
       const piece = this.#queue.shift() as Buffer;
-      const more = this.push(piece);
-      this.#count(-piece.length - PENDING_ENTRY_COST_BYTES);
-      if (!more) return;
+      run.push(piece);
+      bytes += piece.length;
     }
-    if (this.#clientEnded) this.push(null);
+    if (run.length > 0) {
+      this.#count(-bytes - run.length * PENDING_ENTRY_COST_BYTES);
+      this.push(run.length === 1 ? run[0] : Buffer.concat(run, bytes));
+    } else if (this.#clientEnded) this.push(null);
     else this.#wanted = true;
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
     if (this.#orphan) return done();
-    this.#data.write(chunk);
-    this.#wire.whenRoom(done);
+    this.#wire.whenRoom(() => {
+      this.#data.write(chunk);
+      done();
+    });
   }
 
   override _final(done: () => void): void {

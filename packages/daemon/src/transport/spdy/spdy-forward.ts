@@ -140,7 +140,8 @@ export class SpdyForward implements PortForwardTransport {
   }
 
   #whenRoom(go: () => void): void {
-    if (this.#sending && this.#connection.full) this.#writers.push(go);
+    // Room may come bit by bit before those that wait are told of it.
+    if (this.#sending && (this.#writers.length > 0 || this.#connection.full)) this.#writers.push(go);
     else go();
   }
 
