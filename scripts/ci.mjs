@@ -37,9 +37,9 @@ async function step(name, work) {
   console.log(`=== ${name}: ${((performance.now() - start) / 1000).toFixed(1)} s`);
 }
 
-/** Runs a script with its output shown and kept. */
+/** Runs a script with its output shown and kept. `-a`: where the output goes into a file, opening it again must not empty it. */
 function run(script, args = [], env = {}) {
-  const command = `set -o pipefail; "$0" "$@" 2>&1 | tee /dev/fd/3`;
+  const command = `set -o pipefail; "$0" "$@" 2>&1 | tee -a /dev/fd/3`;
   const result = spawnSync('bash', ['-c', command, projectNode, `${root}/${script}`, ...args], {
     cwd: root,
     env: { ...process.env, ...env },

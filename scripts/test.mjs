@@ -12,7 +12,7 @@ const chosen = process.argv.slice(2);
 /** Real clients are brought only where tests with them are asked for: the suite by its name, or a file of it. */
 let brought = {};
 await orExplain(async () => {
-  await setUp();
+  setUp();
   if (chosen.some((word) => word.includes('interop'))) brought = await clients();
 });
 await becomeProjectNode([`${root}/scripts/test/run-suites.mjs`, ...chosen], { ...process.env, ...brought });

@@ -7,7 +7,7 @@ import { crictl } from './crictl.mjs';
 
 /** @returns {Promise<Record<string, string>>} BERTH_CRICTL: a path; BERTH_KUBECTLS: paths, oldest first, with colons between */
 export async function clients() {
-  const script = join(root, 'test/src/fetch-kubectl.ts');
+  const script = join(root, 'bench/src/peer/fetch-kubectl.ts');
   const paths = must('fetching kubectl', projectNode, ['--conditions=source', script, clientCache]).match(/^\/.*$/gm) ?? [];
   return { BERTH_CRICTL: await crictl(), BERTH_KUBECTLS: paths.join(':') };
 }

@@ -1,30 +1,30 @@
 /** The real crictl forwards ports of a pod with a network of its own, over SPDY and over the WebSocket tunnel. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { NamespaceMode } from '@berth/cri-api';
 import { crictlProcess, TRANSPORTS } from '../src/crictl.ts';
 import { TestDaemon } from '../src/daemon.ts';
-import { checkForwards, CLOSED_PORT, interrupt, localPorts, PORTS, SERVE } from '../src/forwards.ts';
+import { checkForwards, FORWARDED, interrupt, localPorts, SERVE, served } from '../src/forwards.ts';
 import { type Pod, runContainer, runPod } from '../src/pods.ts';
+import { PodServer, PORTS } from '../src/port-forward.ts';
 import { eventually } from '../src/processes.ts';
 import { comesToNothing } from '../src/tcp.ts';
 
 let daemon: TestDaemon;
 let pod: Pod;
 let large: string;
+let server: PodServer;
 
 before(async () => {
   daemon = await TestDaemon.start();
   pod = await runPod(daemon, 'web', NamespaceMode.POD);
   const container = await runContainer(daemon, pod, SERVE);
-  large = await eventually('the pod serves', () => {
-    const log = readFileSync(container.logFile, 'utf8');
-    return log.includes(' ready\n') ? /([0-9a-f]{64}) /.exec(log)?.[1] : undefined;
-  });
+  server = await PodServer.start(daemon, pod.id);
+  large = await served(container.logFile);
 });
 
 after(async () => {
+  await server[Symbol.asyncDispose]();
   await daemon[Symbol.asyncDispose]();
 });
 
@@ -38,7 +38,7 @@ for (const transport of TRANSPORTS) {
     };
 
     test('many connections, half-closes, IPv4 and IPv6, 64 MiB', async () => {
-      const { child, text } = forward(...PORTS);
+      const { child, text } = forward(...FORWARDED);
       try {
         await checkForwards(await localPorts(child, text), large);
       } finally {
@@ -47,7 +47,7 @@ for (const transport of TRANSPORTS) {
     });
 
     test('a port where nobody listens: refused, and said', async () => {
-      const { child, text } = forward(CLOSED_PORT);
+      const { child, text } = forward(PORTS.nobody);
       try {
         const port = await eventually('it forwards', () => /127\.0\.0\.1:(\d+) -> /.exec(text())?.[1]);
         await comesToNothing(Number(port));

@@ -6,7 +6,7 @@ import { ApiServer } from '../src/api-server/api-server.ts';
 import type { ClusterPod } from '../src/api-server/pod.ts';
 import { AttachClient } from '../src/attach.ts';
 import { TestDaemon } from '../src/daemon.ts';
-import { Kubectl, legs } from '../src/kubectl.ts';
+import { checkLeg, Kubectl, legs } from '../src/kubectl.ts';
 import { eventually } from '../src/processes.ts';
 import { Watched } from '../src/watched.ts';
 
@@ -47,7 +47,7 @@ for (const [number, leg] of legs().entries()) {
   describe(leg.name, () => {
     let kubectl: Kubectl;
     before(() => (kubectl = new Kubectl(leg, api, daemon.dir)));
-    after(() => assert.deepEqual(api.faults.splice(0), []));
+    after(() => checkLeg(api, leg));
     const name = (what: string): string => `${what}-${number}`;
 
     test('attach -i to a stdin_once container: lines go in, answers come out, the end of input is its end', async () => {

@@ -6,9 +6,11 @@ import { after, before, test } from 'node:test';
 import { ApiServer } from '../src/api-server/api-server.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { sumOfTree } from '../src/hashing.ts';
-import { Kubectl, legs } from '../src/kubectl.ts';
+import { checkLeg, Kubectl, legs } from '../src/kubectl.ts';
 import { randomBlocks, randomFile } from '../src/random.ts';
 
+/** The first whose cp fails with the tar in the container. */
+const FIRST_HONEST = 21;
 const KIB = 1024;
 const FOLDERS = 20;
 const FILES_EACH = 50;
@@ -59,14 +61,15 @@ for (const [number, leg] of legs().entries()) {
     assert.deepEqual(sumOfTree(target), sums);
     rmSync(target, { recursive: true });
     assert.equal((await kubectl.run(['exec', 'box', '--', 'rm', '-r', `/copies/${number}`])).code, 0);
-    assert.deepEqual(api.faults.splice(0), []);
+    checkLeg(api, leg);
   });
 }
 
 test('a path that is not there fails, and says so', async () => {
   for (const leg of legs()) {
     const { code, stderr } = await new Kubectl(leg, api, daemon.dir).run(['cp', 'box:/no/such', join(daemon.dir, 'none')]);
-    assert.equal(code, 1, leg.name);
+    // 1.20 says it and succeeds all the same.
+    assert.equal(code, leg.age.minor < FIRST_HONEST ? 0 : 1, leg.name);
     assert.match(stderr, /no\/such/);
   }
 });

@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { ApiServer } from '../src/api-server/api-server.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { feed, sumOf } from '../src/hashing.ts';
-import { Kubectl, legs } from '../src/kubectl.ts';
+import { checkLeg, Kubectl, legs } from '../src/kubectl.ts';
 import { eventually, listProcesses } from '../src/processes.ts';
 import { randomBlocks, randomSha256 } from '../src/random.ts';
 import { Watched } from '../src/watched.ts';
@@ -29,7 +29,7 @@ for (const [number, leg] of legs().entries()) {
   describe(leg.name, () => {
     let kubectl: Kubectl;
     before(() => (kubectl = new Kubectl(leg, api, daemon.dir)));
-    after(() => assert.deepEqual(api.faults.splice(0), []));
+    after(() => checkLeg(api, leg));
     const sh = (script: string): string[] => ['exec', 'box', '--', 'sh', '-c', script];
 
     test('output and errors apart, exit codes, a signal', async () => {

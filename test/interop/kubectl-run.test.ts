@@ -8,7 +8,7 @@ import { READY_WHEN_LOGGED } from '../src/api-server/pod.ts';
 import { collect } from '../src/crictl.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { sameText } from '../src/hashing.ts';
-import { Kubectl, legs } from '../src/kubectl.ts';
+import { checkLeg, Kubectl, legs } from '../src/kubectl.ts';
 import { IMAGE } from '../src/pods.ts';
 import { eventually } from '../src/processes.ts';
 
@@ -37,7 +37,7 @@ for (const [number, leg] of legs().entries()) {
   describe(leg.name, () => {
     let kubectl: Kubectl;
     before(() => (kubectl = new Kubectl(leg, api, daemon.dir)));
-    after(() => assert.deepEqual(api.faults.splice(0), []));
+    after(() => checkLeg(api, leg));
     const name = (what: string): string => `${what}-${number}`;
     const run = (pod: string, flags: readonly string[], script: string): string[] => {
       const fixed = ['--image', IMAGE, '--restart=Never', '--quiet', '--pod-running-timeout=2m'];

@@ -1,4 +1,5 @@
 /** Runs real kubectls against a test's API server. */
+import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import type { Way } from './api-server/streams.ts';
 import type { ApiServer } from './api-server/api-server.ts';
@@ -38,6 +39,21 @@ export function legs(): Leg[] {
     if (age.minor < FIRST_WEBSOCKET) return [leg('SPDY', 'raw')];
     return [leg('SPDY', 'raw'), leg('WebSocket', 'raw'), leg('WebSocket', 'translated')];
   });
+}
+
+/**
+ * What must hold after a leg's tests: nothing went wrong behind the clients' backs, and every stream went the leg's way (kubectl falls
+ * back to SPDY without a word).
+ */
+export function checkLeg(api: ApiServer, { speaks, way }: Leg): void {
+  assert.deepEqual(api.faults.splice(0), []);
+  const upgrades = api.upgrades.splice(0);
+  assert.notEqual(upgrades.length, 0);
+  const expected = speaks === 'SPDY' ? / SPDY\/3\.1 raw$/ : way === 'raw' ? / websocket raw$/i : / websocket translated$/i;
+  assert.deepEqual(
+    upgrades.filter((upgrade) => !expected.test(upgrade)),
+    [],
+  );
 }
 
 export class Kubectl {

@@ -21,6 +21,8 @@ export class ApiServer implements AsyncDisposable {
   readonly cluster: Cluster;
   /** What went wrong between this server and the daemon that no client may see: a test expects none. */
   readonly faults: string[] = [];
+  /** What clients asked for and how it was passed on, in the order in which it was: `exec SPDY/3.1 raw`. */
+  readonly upgrades: string[] = [];
   readonly #node: Node;
   readonly #http: Server;
   readonly #upgraded = new Set<Socket>();
@@ -70,7 +72,12 @@ export class ApiServer implements AsyncDisposable {
     socket.on('close', () => this.#upgraded.delete(socket));
     socket.on('error', () => socket.destroy());
     const { way, url } = parse(request);
-    const context = { cri: this.#node.client, cluster: this.cluster, fault: (text: string) => this.faults.push(text) };
+    const context = {
+      cri: this.#node.client,
+      cluster: this.cluster,
+      fault: (text: string) => this.faults.push(text),
+      passed: (text: string) => this.upgrades.push(text),
+    };
     openStream(context, way, url, { request, socket, head }).catch((error: unknown) => {
       this.faults.push(String(error));
       socket.destroy();

@@ -103,7 +103,7 @@ export class Cluster {
   }
 
   async clear(): Promise<void> {
-    for (const { namespace, name } of [...this.#pods.values()]) await this.delete(namespace, name);
+    for (const { namespace, name } of this.#pods.values()) await this.delete(namespace, name);
   }
 }
 

@@ -28,7 +28,8 @@ export async function passRaw(upgrade: Upgrade, target: URL): Promise<void> {
   client.on('close', () => daemon.destroy());
   client.on('end', () => daemon.destroy());
   daemon.on('error', () => client.destroy());
-  daemon.on('end', () => {
+  daemon.on('close', () => {
+    client.end();
     const late = setTimeout(() => client.destroy(), LINGER_MS);
     client.on('close', () => clearTimeout(late));
   });

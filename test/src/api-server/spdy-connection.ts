@@ -77,6 +77,7 @@ export class SpdyConnection {
   #nextId = 1;
   #nextPing = 1;
   #compressing = false;
+  #draining: Promise<unknown> | undefined;
 
   private constructor(socket: Socket, rest: Buffer) {
     this.socket = socket;
@@ -143,7 +144,11 @@ export class SpdyConnection {
 
   /** Room again after a `write` that returned false, or the connection's end. */
   async drained(): Promise<void> {
-    if (this.socket.writableNeedDrain) await Promise.race([once(this.socket, 'drain'), once(this.socket, 'close')]);
+    if (!this.socket.writableNeedDrain) return;
+    this.#draining ??= Promise.race([once(this.socket, 'drain'), once(this.socket, 'close')]).finally(() => {
+      this.#draining = undefined;
+    });
+    await this.#draining;
   }
 
   /** No more from this side; what the server still sends is read. */

@@ -19,6 +19,7 @@ export type StreamContext = {
   readonly cri: BerthClient;
   readonly cluster: Cluster;
   readonly fault: (text: string) => void;
+  readonly passed: (text: string) => void;
 };
 
 /** Subprotocols of clients since 1.30 that proxies turn into SPDY. */
@@ -33,9 +34,13 @@ export async function openStream(context: StreamContext, way: Way, url: URL, upg
     if (wanted === undefined) throw new ApiError(404, 'NotFound', 'the server could not find the requested resource');
     const target = new URL(await streamingUrl(context, wanted));
     const offered = request.headers['sec-websocket-protocol']?.split(/,\s*/) ?? [];
-    if (way === 'translated' && offered.includes(TRANSLATED) && wanted.subresource !== 'portforward')
-      return await translate(upgrade, target, wanted.query, context.fault);
-    if (way === 'translated' && offered.includes(TUNNELLED)) return await tunnel(upgrade, target);
+    const asked = `${wanted.subresource} ${request.headers.upgrade}`;
+    const isTunnel = wanted.subresource === 'portforward';
+    if (way === 'translated' && offered.includes(isTunnel ? TUNNELLED : TRANSLATED)) {
+      context.passed(`${asked} translated`);
+      return isTunnel ? await tunnel(upgrade, target) : await translate(upgrade, target, wanted.query, context.fault);
+    }
+    context.passed(`${asked} raw`);
     return await passRaw(upgrade, target);
   } catch (error) {
     const { status, message } = httpStatus(error);

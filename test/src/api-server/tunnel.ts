@@ -10,7 +10,10 @@ const SEND_AHEAD_BYTES = 1024 * 1024;
 /** @throws UpgradeRefused before the client is answered */
 export async function tunnel({ request, socket, head }: Upgrade, target: URL): Promise<void> {
   const { socket: daemon, rest } = await SpdyConnection.upgrade(target, ['portforward.k8s.io']);
-  const server = new WebSocketServer({ noServer: true, perMessageDeflate: false, handleProtocols: () => TUNNEL });
+  const server = new WebSocketServer({ noServer: true, perMessageDeflate: false });
+  // The name has a slash, which is none of HTTP's tokens: the library would refuse it.
+  delete request.headers['sec-websocket-protocol'];
+  server.on('headers', (headers) => headers.push(`Sec-WebSocket-Protocol: ${TUNNEL}`));
   server.handleUpgrade(request, socket, head, (client) => {
     const toClient = (bytes: Buffer): void => {
       client.send(bytes, () => {
@@ -20,6 +23,7 @@ export async function tunnel({ request, socket, head }: Upgrade, target: URL): P
     };
     if (rest.length > 0) toClient(rest);
     daemon.on('data', toClient);
+    daemon.resume();
     daemon.on('drain', () => client.resume());
     daemon.on('error', () => client.terminate());
     daemon.on('end', () => client.close(1000));

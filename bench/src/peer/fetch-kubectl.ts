@@ -1,12 +1,12 @@
 /**
- * Fetches kubectl of several ages as packages of Debian's suites and unpacks each beside the system, which stays as it is. Prints one
- * path a line, oldest first. `node fetch-kubectl.ts FOLDER`
+ * For the interop tests: fetches kubectl of several ages as packages of Debian's suites and unpacks each beside the system, which stays
+ * as it is. Prints one path a line, oldest first. `node fetch-kubectl.ts FOLDER`
  */
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { downloadPackages } from '../../bench/src/peer/debian-suite.ts';
-import { exec } from '../../bench/src/exec.ts';
+import { downloadPackages } from './debian-suite.ts';
+import { exec } from '../exec.ts';
 
 /** 1.20 (SPDY only), 1.32 (WebSocket v5) and the newest (1.36 or newer: shows earlier output on `run -i`). */
 const AGES = [
