@@ -66,6 +66,9 @@ export const prepareHost = async (config: Config): Promise<void> => {
   }
   await mkdir(`${config.state}/pods`, { recursive: true, mode: 0o700 });
   await prepareBin(config);
+  // LXC's own. They are there before its first start, so that the end of another daemon, which removes what is empty, does not take one of
+  // them away while LXC makes the next.
+  for (const directory of lxcRunDirectories(config.state)) await mkdir(directory, { recursive: true, mode: 0o755 });
 };
 
 /** Whoever can write to a directory, or replace it from the one above, would own what the daemon keeps there. */
