@@ -5,6 +5,8 @@
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
@@ -62,33 +64,51 @@ async function readSlowly(stream: Readable): Promise<{ readonly slow: number; re
   return { slow, bytes, sha256: hash.digest('hex') };
 }
 
-/** A client of the test's own that pings as client-go does; gives the longest wait for a pong. */
-async function readAndPing(client: AttachClient): Promise<number> {
+/** A slow link in front of the daemon: what comes from it passes slowly for the time, then as fast as it can. */
+async function slowLink(target: URL): Promise<Server> {
+  const server = createServer((client) => {
+    const remote = connect(Number(target.port), target.hostname);
+    client.on('error', () => remote.destroy());
+    remote.on('error', () => client.destroy());
+    client.pipe(remote);
+    void passSlowly(remote, client);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server;
+}
+
+async function passSlowly(from: Socket, to: Socket): Promise<void> {
   const start = performance.now();
-  let longest = 0;
-  let isOver = false;
-  const pinging = (async () => {
-    while (!isOver) {
-      longest = Math.max(longest, await client.ping());
-      await sleep(5_000);
-    }
-  })();
+  let passed = 0;
   for (let elapsed = 0; elapsed < SLOW_MS; elapsed = performance.now() - start) {
-    if (client.stdout.bytes > (elapsed / 1000) * BYTES_PER_SECOND) client.pause();
-    else client.resume();
+    const share = Math.min((elapsed / 1000) * BYTES_PER_SECOND - passed, from.readableLength);
+    const piece = from.read(Math.max(0, Math.floor(share))) as Buffer | null;
+    if (piece !== null) {
+      to.write(piece);
+      passed += piece.length;
+    }
     await sleep(TICK_MS);
   }
-  assert.ok(client.stdout.bytes < TOTAL_BYTES / 2, 'it read slowly');
-  isOver = true;
-  client.resume();
-  await pinging;
+  from.pipe(to);
+}
+
+/** Pings as client-go does; gives the longest wait for a pong. */
+async function longestPong(client: AttachClient): Promise<number> {
+  const start = performance.now();
+  let longest = 0;
+  while (performance.now() - start < SLOW_MS) {
+    longest = Math.max(longest, await client.ping());
+    await sleep(5_000);
+  }
   return longest;
 }
 
-test('20 KB/s for five minutes: crictl over both transports, kubectl in each way, a client of our own', async () => {
+test('20 KB/s for five minutes: crictl and kubectl over both transports, a client of our own', async () => {
   const mounts = [{ containerPath: '/data', hostPath: join(daemon.dir, 'data'), readonly: true }];
   const container = await runContainer(daemon, await runPod(daemon), 'read go; cat /data; read end', { stdin: true, mounts });
-  const newest = legs().filter(({ age }, _, all) => age === all.at(-1)?.age);
+  // The translator of the tests holds back as much as the kernel takes, as those of real clusters do: not ours to show.
+  const newest = legs().filter(({ age, way }, _, all) => age === all.at(-1)?.age && way === 'raw');
   const pods = await Promise.all(
     newest.map(async (leg, i) => {
       const name = `slow-${i}`;
@@ -105,7 +125,10 @@ test('20 KB/s for five minutes: crictl over both transports, kubectl in each way
       ]);
     }),
   );
-  using own = await AttachClient.open(await container.attachUrl({ stdin: false }));
+  const link = await slowLink(new URL(daemon.streaming));
+  const url = new URL(await container.attachUrl({ stdin: false }));
+  url.port = String((link.address() as AddressInfo).port);
+  using own = await AttachClient.open(url.href);
   const viewers = TRANSPORTS.map((transport) => crictlProcess(daemon, ['attach', '-r', transport, container.id]));
   const reads = [...viewers, ...pods].map(async ({ stdout }) => await readSlowly(stdout!));
   const errors = [...viewers, ...pods].map((child) => errorsOf(child.stderr!));
@@ -113,7 +136,7 @@ test('20 KB/s for five minutes: crictl over both transports, kubectl in each way
   using writer = await AttachClient.open(await container.attachUrl({ stdout: false, stderr: false }));
   await writer.send('go\n');
 
-  const longest = await readAndPing(own);
+  const longest = await longestPong(own);
   await writer.send('end\n');
   for (const child of pods) child.stdin?.end('end\n');
   await own.ended();
@@ -130,6 +153,7 @@ test('20 KB/s for five minutes: crictl over both transports, kubectl in each way
     assert.ok(slow < TOTAL_BYTES / 2, 'it read slowly');
   }
   assert.deepEqual(api.faults, []);
+  link.close();
 });
 
 async function errorsOf(stream: Readable): Promise<string> {
