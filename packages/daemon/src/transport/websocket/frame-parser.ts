@@ -12,7 +12,7 @@ export type FrameEvents = {
   messagePiece(piece: Buffer): void;
   messageEnd(): void;
   ping(payload: Buffer): void;
-  pong(): void;
+  pong(payload: Buffer): void;
   /** The client's close frame; nothing is read after it. `code` is absent when the frame had none. */
   close(code: number | undefined): void;
   /** The client broke the protocol; nothing is read after it. `code` is what a close frame should say. */
@@ -156,7 +156,7 @@ export class FrameParser {
     const payload = this.#control.length === 1 ? (this.#control[0] as Buffer) : Buffer.concat(this.#control);
     this.#control = [];
     if (this.#opcode === OPCODE.ping) return this.#events.ping(payload);
-    if (this.#opcode === OPCODE.pong) return this.#events.pong();
+    if (this.#opcode === OPCODE.pong) return this.#events.pong(payload);
     const code = payload.length >= 2 ? payload.readUInt16BE(0) : undefined;
     if (payload.length === 1 || (code !== undefined && !mayBeSent(code))) {
       return this.#fail(CLOSE_CODE.protocolError, 'the close frame has no valid code');

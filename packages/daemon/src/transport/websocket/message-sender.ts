@@ -49,8 +49,8 @@ export class MessageSender {
     this.#socket.uncork();
   }
 
-  ping(): void {
-    this.#frame(wholeFrame(OPCODE.ping, EMPTY));
+  ping(payload: Uint8Array = EMPTY): void {
+    this.#frame(wholeFrame(OPCODE.ping, payload));
   }
 
   pong(payload: Uint8Array = EMPTY): void {

@@ -184,9 +184,10 @@ test('a client that takes nothing after the end is given up; one that takes slow
   const slow = await pair({ linger: { noProgressMs: 1_500, pollMs: 20 } });
   slow.client.removeAllListeners('data');
   slow.client.pause();
-  let sent = FIRST_MESSAGE.length;
-  for (let room = true; room; ) {
-    room = slow.transport.write('stdout', chunk);
+  // The mark of the pace, and more than a session would write before it waits.
+  let sent = FIRST_MESSAGE.length + 6;
+  for (let i = 0; i < 64; i += 1) {
+    slow.transport.write('stdout', chunk);
     sent += chunk.length + 11;
   }
   const finished = slow.transport.finish(SUCCESS).then(() => performance.now());

@@ -13,7 +13,9 @@ import { FrameParser } from './frame-parser.ts';
 import { InputQueue } from '../input-queue.ts';
 import { KEEPALIVE_TIMES, Keepalive, type KeepaliveTimes } from './keepalive.ts';
 import { LINGER_TIMES, type LingerTimes, linger } from '../linger.ts';
+import { unsentBytes } from '../unsent-bytes.ts';
 import { MessageSender } from './message-sender.ts';
+import { Pace } from './pace.ts';
 
 /** An upgraded connection: the 101 has been written to the socket. */
 export type WebSocketConnection = {
@@ -51,6 +53,7 @@ export class WebSocketTransport implements Transport {
   readonly #parser: FrameParser;
   readonly #input: InputQueue;
   readonly #keepalive: Keepalive;
+  readonly #pace: Pace;
   readonly #gone = Promise.withResolvers<void>();
   #handlers: TransportHandlers | undefined;
   #state: State = 'open';
@@ -82,6 +85,11 @@ export class WebSocketTransport implements Transport {
       },
       times.keepalive,
     );
+    this.#pace = new Pace({
+      ping: (payload) => this.#state === 'open' && this.#sender.ping(payload),
+      opened: () => this.#room(),
+      unsent: () => unsentBytes(socket.localPort ?? 0, socket.remotePort ?? 0),
+    });
     socket.setNoDelay(true);
     socket.on('error', (error: NodeJS.ErrnoException) => {
       this.#lossReason = `connection lost: ${error.code ?? error.message}`;
@@ -103,7 +111,8 @@ export class WebSocketTransport implements Transport {
   write(stream: OutputStream, chunk: Uint8Array): boolean {
     if (this.#state !== 'open' || !this.#streams[stream] || chunk.length === 0) return true;
     this.#sender.message(CHANNEL[stream], chunk);
-    if (!this.#sender.full) return true;
+    this.#pace.sent(chunk.length);
+    if (!this.#sender.full && !this.#pace.closed) return true;
     this.#wantsDrain = true;
     return false;
   }
@@ -151,7 +160,7 @@ export class WebSocketTransport implements Transport {
       messagePiece: (piece) => channels.messagePiece(piece),
       messageEnd: () => channels.messageEnd(),
       ping: (payload) => this.#ping(payload),
-      pong: () => undefined,
+      pong: (payload) => this.#pace.pong(payload),
       close: (code) => this.#clientClosed(code),
       failed: (code, reason) => this.#fail(code, reason),
     });
@@ -165,11 +174,13 @@ export class WebSocketTransport implements Transport {
     this.#reading = false;
     this.#socket.pause();
     this.#keepalive.unread();
+    this.#pace.suspend();
   }
 
   #readOn(): void {
     this.#reading = true;
     this.#keepalive.read();
+    this.#pace.resume();
     this.#socket.resume();
   }
 
@@ -189,6 +200,12 @@ export class WebSocketTransport implements Transport {
   #drained(): void {
     if (this.#latePing !== undefined && this.#state === 'open') this.#sender.pong(this.#latePing);
     this.#latePing = undefined;
+    this.#room();
+  }
+
+  /** The session may write again once neither the socket nor the pace holds it back. */
+  #room(): void {
+    if (this.#sender.full || this.#pace.closed) return;
     if (!this.#wantsDrain || this.#handlers === undefined || this.#state !== 'open') return;
     this.#wantsDrain = false;
     this.#handlers.drain();
