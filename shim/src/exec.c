@@ -209,6 +209,7 @@ static int start(struct shim *shim, pid_t init) {
   door.control = sockets[1];
   // Only children are in it; we stay where the daemon and the host's /proc are.
   if (setns(FD_INIT, CLONE_NEWPID) < 0) return errno;
+  shim->begun_ns = wall_ns();
   shim->init = fork();
   if (shim->init < 0) return errno;
   if (shim->init == 0) join(shim, &door);
@@ -252,7 +253,7 @@ void exec_status(struct shim *shim) {
   // One that was killed on its way closes it as well; its end then says so, as it does of one that was killed right after.
   exec_reap(shim);
   if (shim->config.tty && shim->out.fd < 0) give_up(shim, STATUS_SYSTEM, ECHILD);
-  shim->started_ns = wall_ns();
+  shim->started_ns = shim->finished_ns != 0 ? shim->begun_ns : wall_ns();
   shim->phase = PHASE_RUNNING;
   unwatch(shim, FD_CONNECTION);
   connection_open(shim, FD_CONNECTION);

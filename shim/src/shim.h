@@ -124,6 +124,7 @@ struct shim {
   int wait_status;
   char slave_path[64];
   int child_stdio[3];  // init's ends, until the trampoline has them
+  uint64_t begun_ns;  // when the program was about to be executed
   uint64_t started_ns, finished_ns;
   bool exit_seen, start_failed;
   char failure_kind[16], failure[LXC_WORDS];

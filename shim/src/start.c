@@ -200,6 +200,7 @@ void start_handshake(struct shim *shim) {
   unwatch(shim, shim->handshake);
   shim->init = who.pid;
   shim->init_pidfd = (int)syscall(SYS_pidfd_open, who.pid, 0);
+  shim->begun_ns = wall_ns();
   give_stdio(shim, shim->config.uid, shim->config.gid);
   int status[2] = {-1, -1}, specification = make_specification(shim);
   int seccomp = open(shim->config.seccomp != NULL ? shim->config.seccomp : "/dev/null", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -234,7 +235,8 @@ void start_status(struct shim *shim) {
   shim->status = -1;
   shim->exec_ended = true;
   if (shim->exec_failed) return;
-  shim->started_ns = wall_ns();
+  // What has ended already, and was seen to, started before that.
+  shim->started_ns = shim->finished_ns != 0 ? shim->begun_ns : wall_ns();
   shim->running_deadline = shim->now + RUNNING_MS;
   stdio_begin(shim);
 }
