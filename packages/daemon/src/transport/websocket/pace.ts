@@ -48,7 +48,7 @@ export class Pace {
   #waited = false;
   #answers = false;
   #isDeaf = false;
-  #deafTimer: NodeJS.Timeout | undefined;
+  #listening = false;
 
   constructor(parts: PaceParts) {
     this.#parts = parts;
@@ -60,7 +60,10 @@ export class Pace {
     const closed = this.#active && this.#sent - this.#acknowledged >= this.#window;
     if (!closed) return false;
     this.#waited = true;
-    if (!this.#answers) this.#deafTimer ??= setTimeout(() => void this.#listen(), DEAF_MS).unref();
+    if (!this.#answers && !this.#listening) {
+      this.#listening = true;
+      setTimeout(() => void this.#listen(), DEAF_MS).unref();
+    }
     return true;
   }
 
@@ -114,8 +117,8 @@ export class Pace {
   }
 
   async #listen(): Promise<void> {
-    this.#deafTimer = undefined;
     const unsent = await this.#parts.unsent();
+    this.#listening = false;
     if (this.#answers || !this.closed || unsent > 0) return;
     this.#isDeaf = true;
     this.suspend();
