@@ -105,6 +105,8 @@ export class Pace {
   suspend(): void {
     this.#active = false;
     this.#probe = undefined;
+    clearTimeout(this.#deafTimer);
+    this.#deafTimer = undefined;
     this.#parts.opened();
   }
 
