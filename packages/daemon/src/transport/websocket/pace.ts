@@ -48,7 +48,7 @@ export class Pace {
   #waited = false;
   #answers = false;
   #isDeaf = false;
-  #listening = false;
+  #deafTimer: NodeJS.Timeout | undefined;
 
   constructor(parts: PaceParts) {
     this.#parts = parts;
@@ -60,10 +60,7 @@ export class Pace {
     const closed = this.#active && this.#sent - this.#acknowledged >= this.#window;
     if (!closed) return false;
     this.#waited = true;
-    if (!this.#answers && !this.#listening) {
-      this.#listening = true;
-      setTimeout(() => void this.#listen(), DEAF_MS).unref();
-    }
+    if (!this.#answers) this.#deafTimer ??= setTimeout(() => void this.#listen(), DEAF_MS).unref();
     return true;
   }
 
@@ -119,8 +116,8 @@ export class Pace {
   }
 
   async #listen(): Promise<void> {
+    this.#deafTimer = undefined;
     const unsent = await this.#parts.unsent();
-    this.#listening = false;
     if (this.#answers || !this.closed || unsent > 0) return;
     this.#isDeaf = true;
     this.suspend();
