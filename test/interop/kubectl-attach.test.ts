@@ -98,8 +98,9 @@ for (const [number, leg] of legs().entries()) {
       {
         await using screen = kubectl.atTerminal(['attach', '-it', name('terminal')]);
         await screen.prompt();
-        screen.type('marker=kept; stty size; tty\r');
-        await screen.sees(/^24 80\r$[^]*^\/dev\/\S+\r$/m);
+        await screen.hasSize(80, 24);
+        screen.type('marker=kept; tty\r');
+        await screen.sees(/^\/dev\/\S+\r$/m);
         screen.type("sh -c 'echo begun; exec sleep 1000'\r");
         await screen.sees(/^begun\r$/m);
         screen.type('\x03');
@@ -107,10 +108,7 @@ for (const [number, leg] of legs().entries()) {
         screen.type('echo "status=$?"\r');
         await screen.sees(/^status=130\r$/m);
         screen.resize(132, 43);
-        await eventually('the new size', () => {
-          screen.type('stty size\r');
-          return /^43 132\r$/m.test(screen.text);
-        });
+        await screen.hasSize(132, 43);
         if (leg.age.minor >= FIRST_DETACHING) {
           screen.type('\x10\x11');
           assert.equal(await screen.ended(), 0, screen.text);

@@ -51,6 +51,17 @@ export class Terminal implements AsyncDisposable {
     );
   }
 
+  /** Asks the shell for its size until it is this one: kubectl sends another one first, and its input overtakes its sizes. */
+  async hasSize(columns: number, rows: number): Promise<void> {
+    await eventually(
+      () => `${rows} ${columns}; the screen is ${JSON.stringify(this.text.slice(-500))}`,
+      () => {
+        this.type('stty size\r');
+        return new RegExp(`^${rows} ${columns}\\r$`, 'm').test(this.text);
+      },
+    );
+  }
+
   /** Changes the window's size, as a window system does. */
   resize(columns: number, rows: number): void {
     execFileSync('stty', ['-F', readlinkSync(`/proc/${this.pid}/fd/0`), 'cols', String(columns), 'rows', String(rows)]);
