@@ -12,8 +12,6 @@ import { readLog } from '../src/cri-log.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { createContainer, runContainer, runPod } from '../src/pods.ts';
 
-const MIB = 1024 * 1024;
-
 test('the daemon is killed 30 times under output, creation and stopping: the log is complete and in order, nothing is half', async () => {
   await using daemon = await TestDaemon.start({ built: true });
   const pod = await runPod(daemon);
@@ -115,11 +113,13 @@ test('the disk is full under the log: container and attach go on, the loss is co
       linux: { securityContext: { namespaceOptions: { network: NamespaceMode.NODE } } },
     };
     const { podSandboxId } = await daemon.client.runtime.runPodSandbox({ config });
-    const bytes = 8 * MIB;
+    // More than the disk takes, and no more than the daemon keeps for who is attached: what is in no log cannot be read from there.
+    const pieces = 48;
+    const bytes = pieces * 65_536;
     const container = await runContainer(
       daemon,
       { id: podSandboxId, config },
-      `read go; yes 0123456789 | head -c ${bytes}; read go; echo "end"`,
+      `read go; for i in $(seq ${pieces}); do yes 0123456789 | head -c 65536; sleep 0.02; done; read go; echo "end"`,
       { stdin: true },
     );
     using client = await AttachClient.open(await container.attachUrl());
