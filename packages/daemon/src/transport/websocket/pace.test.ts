@@ -63,6 +63,26 @@ test('a quick client gets a window that grows, 1 MiB near by and 16 MiB far away
   }
 });
 
+test('several marks are on their way: each answer makes room up to its place, and one answers those before it too', () => {
+  const { pace, state, fill, answer } = fixture();
+  fill();
+  // Slow enough for the window to stay as it is.
+  answer(1_000);
+  fill();
+  answer(1_000);
+  const before = state.marks.length;
+  fill();
+  const [first, second, third] = state.marks.slice(before);
+  assert.ok(first !== undefined && second !== undefined && third !== undefined, `${state.marks.length - before} marks`);
+  pace.pong(second);
+  assert.equal(pace.closed, false);
+  // Up to the second mark, not to what was sent behind it.
+  const more = fill();
+  assert.ok(more > 0 && more < 256 * KIB, String(more));
+  pace.pong(first);
+  assert.equal(pace.closed, true);
+});
+
 test('a pong that answers no mark says nothing', () => {
   const { pace, state, fill } = fixture();
   fill();

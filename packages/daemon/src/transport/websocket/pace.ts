@@ -13,6 +13,11 @@ const NEAR_MS = 20;
 /** Later ones are from a client that is slow, not far away. */
 const FAR_MS = 500;
 const ID_BYTES = 4;
+/**
+ * Marks on their way at one time to a client that answers: with one alone, everything behind it waits for its answer although the client
+ * has long read on.
+ */
+const MARKS = 4;
 /** The first mark stands early, so that even a slow client has shown by then that it answers. */
 const FIRST_MARK_BYTES = 16 * 1024;
 /** How long a client that has never answered and has taken everything is waited for, again and again. */
@@ -41,7 +46,8 @@ export class Pace {
   #sent = 0;
   #acknowledged = 0;
   #lastMark = 0;
-  #probe: Probe | undefined;
+  /** Marks without an answer, oldest first. */
+  #probes: Probe[] = [];
   #nextId = 1;
   /** Not while the client's frames are not read: its pongs stand behind its input. */
   #active = true;
@@ -67,15 +73,10 @@ export class Pace {
   /** So many bytes have been given to the socket. */
   sent(bytes: number): void {
     this.#sent += bytes;
-    if (
-      !this.#active ||
-      this.#probe !== undefined ||
-      this.#sent - this.#lastMark < (this.#answers ? this.#window / 2 : FIRST_MARK_BYTES)
-    )
-      return;
+    if (!this.#active || !this.#isMarkDue()) return;
     const payload = Buffer.alloc(ID_BYTES);
     payload.writeUInt32BE(this.#nextId);
-    this.#probe = { id: this.#nextId, at: this.#sent, since: this.#now() };
+    this.#probes.push({ id: this.#nextId, at: this.#sent, since: this.#now() });
     this.#lastMark = this.#sent;
     this.#nextId = (this.#nextId + 1) >>> 0;
     this.#parts.ping(payload);
@@ -83,9 +84,13 @@ export class Pace {
 
   /** A pong came; those that answer no mark of ours say nothing. */
   pong(payload: Uint8Array): void {
-    const probe = this.#probe;
-    if (probe === undefined || payload.length !== ID_BYTES || Buffer.from(payload).readUInt32BE() !== probe.id) return;
-    this.#probe = undefined;
+    if (payload.length !== ID_BYTES) return;
+    const id = Buffer.from(payload).readUInt32BE();
+    const index = this.#probes.findIndex((each) => each.id === id);
+    const probe = this.#probes[index];
+    if (probe === undefined) return;
+    // RFC 6455, 5.5.3: who answers a ping need not have answered those before it.
+    this.#probes = this.#probes.slice(index + 1);
     this.#answers = true;
     this.#acknowledged = probe.at;
     const took = this.#now() - probe.since;
@@ -101,7 +106,7 @@ export class Pace {
   /** The client's frames are not read for now, or never again. */
   suspend(): void {
     this.#active = false;
-    this.#probe = undefined;
+    this.#probes = [];
     clearTimeout(this.#deafTimer);
     this.#deafTimer = undefined;
     this.#parts.opened();
@@ -113,6 +118,11 @@ export class Pace {
     this.#active = true;
     this.#acknowledged = this.#sent;
     this.#lastMark = this.#sent;
+  }
+
+  #isMarkDue(): boolean {
+    const since = this.#sent - this.#lastMark;
+    return this.#answers ? since >= this.#window / MARKS : this.#probes.length === 0 && since >= FIRST_MARK_BYTES;
   }
 
   async #listen(): Promise<void> {
