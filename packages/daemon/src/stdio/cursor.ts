@@ -83,6 +83,11 @@ export class Cursor {
     return this.#done;
   }
 
+  /** It is fed from the live buffer, not from the log. */
+  get keepsUp(): boolean {
+    return !this.#reading && this.#position >= this.#hub.live.tail;
+  }
+
   /** How far it is behind the container's newest output that the daemon knows of, bytes. */
   get lag(): number {
     return Math.max(0, this.#hub.live.head - this.#position);

@@ -5,11 +5,23 @@ export type OutputPiece = { readonly stream: 1 | 2; readonly offset: number; rea
 
 /** One read of the log; large enough for few calls, small enough for many lagging sessions at once. */
 const READ_BYTES = 128 * 1024;
-/** A record has at most 16 KiB of content and some 45 bytes in front; longer is not a log of ours. */
+/** A record has at most 16 KiB of content and 41 bytes around it; longer is not a log of ours. */
 const MAX_RECORD_BYTES = 20 * 1024;
+/** `2026-11-24T17:14:00.123456789Z stdout F `: the shim writes times of one length. */
+const HEAD_BYTES = 40;
+const TIME_BYTES = 30;
+const LETTER_AT = 34;
+const KIND_AT = 38;
+/** Lines are short: up to here, looking at each byte is quicker than a call that looks at many. */
+const NEAR_BYTES = 192;
 
 const NEWLINE = 0x0a;
 const SPACE = 0x20;
+/** `stdout` and `stderr` differ in their fourth letter. */
+const LETTER_O = 0x6f;
+const LETTER_E = 0x65;
+const KIND_FULL = 0x46;
+const KIND_PARTIAL = 0x50;
 
 /** The log on disk is not what the shim wrote. */
 export class LogDamaged extends Error {
@@ -29,7 +41,7 @@ export async function* readLog(
   from: number,
   until: number,
 ): AsyncGenerator<OutputPiece> {
-  const block = Buffer.allocUnsafeSlow(READ_BYTES + MAX_RECORD_BYTES);
+  let block = Buffer.allocUnsafeSlow(READ_BYTES + MAX_RECORD_BYTES);
   let have = 0;
   let at = position;
   let offset = first;
@@ -38,73 +50,80 @@ export async function* readLog(
     if (bytesRead === 0) throw new LogDamaged(`the log ends at offset ${offset}, before ${until}`);
     at += bytesRead;
     have += bytesRead;
-    const gathered = new Gatherer(have);
-    let start = 0;
-    while (offset < until) {
-      const end = block.indexOf(NEWLINE, start);
-      if (end === -1 || end >= have) break;
-      const record = parseRecord(block, start, end);
-      start = end + 1;
-      let bytes = block.subarray(record.contentStart, end);
-      const length = bytes.length + (record.whole ? 1 : 0);
-      // A whole line gives its newline back: it stands right behind the content.
-      if (record.whole) bytes = block.subarray(record.contentStart, end + 1);
-      const skip = Math.max(0, from - offset);
-      if (skip < length) {
-        const cut = Math.min(length, until - offset);
-        const piece = gathered.add(record.stream, offset + skip, bytes.subarray(skip, cut));
-        if (piece !== undefined) yield piece;
-      }
-      offset += length;
-    }
-    const last = gathered.take();
-    if (last !== undefined) yield last;
-    if (start === 0 && have - start > MAX_RECORD_BYTES) throw new LogDamaged(`a record at offset ${offset} has no end`);
-    block.copyWithin(0, start, have);
-    have -= start;
+    const unpacked = unpack(block.subarray(0, have), offset, from, until);
+    yield* unpacked.pieces;
+    offset = unpacked.offset;
+    if (offset >= until) return;
+    const { used } = unpacked;
+    if (used === 0 && have > MAX_RECORD_BYTES) throw new LogDamaged(`a record at offset ${offset} has no end`);
+    // The pieces keep the block; what is left of it is the beginning of the next one.
+    const next = Buffer.allocUnsafeSlow(block.length);
+    block.copy(next, 0, used, have);
+    have -= used;
+    block = next;
   }
 }
 
-/** Puts the contents of neighbouring records of one stream together. */
-class Gatherer {
-  readonly #buffer: Buffer;
-  #start = 0;
-  #used = 0;
-  #stream: 1 | 2 = 1;
-  #offset = 0;
+/** The pieces, the offset behind them, and how much of the block they were made of. */
+type Unpacked = { readonly pieces: readonly OutputPiece[]; readonly offset: number; readonly used: number };
 
-  constructor(bytes: number) {
-    this.#buffer = Buffer.allocUnsafeSlow(bytes);
-  }
-
-  add(stream: 1 | 2, offset: number, bytes: Buffer): OutputPiece | undefined {
-    const done = stream === this.#stream ? undefined : this.take();
-    if (this.#used === this.#start) {
-      this.#stream = stream;
-      this.#offset = offset;
+/**
+ * Moves the contents of whole records together, in place: they only ever move towards the beginning, and no further than what has been
+ * read. Neighbouring records of one stream become one piece.
+ */
+function unpack(block: Buffer, first: number, from: number, until: number): Unpacked {
+  const pieces: OutputPiece[] = [];
+  let [offset, used] = [first, 0];
+  let stream: 1 | 2 = 1;
+  let [begun, written, begunOffset] = [0, 0, first];
+  const take = (): void => {
+    if (written > begun) pieces.push({ stream, offset: begunOffset, data: block.subarray(begun, written) });
+    begun = written;
+  };
+  while (offset < until) {
+    const content = used + HEAD_BYTES;
+    const end = lineEnd(block, content);
+    if (end === -1) break;
+    const recordStream = streamOf(block, used);
+    // A whole line gives its newline back: it stands right behind the content.
+    const length = end - content + (block[used + KIND_AT] === KIND_FULL ? 1 : 0);
+    const start = content + Math.min(length, Math.max(0, from - offset));
+    const stop = content + Math.min(length, until - offset);
+    if (stop > start) {
+      if (recordStream !== stream) take();
+      stream = recordStream;
+      if (written === begun) begunOffset = offset + start - content;
+      move(block, written, start, stop);
+      written += stop - start;
     }
-    bytes.copy(this.#buffer, this.#used);
-    this.#used += bytes.length;
-    return done;
+    offset += length;
+    used = end + 1;
   }
-
-  take(): OutputPiece | undefined {
-    if (this.#used === this.#start) return undefined;
-    const data = this.#buffer.subarray(this.#start, this.#used);
-    this.#start = this.#used;
-    return { stream: this.#stream, offset: this.#offset, data };
-  }
+  take();
+  return { pieces, offset, used };
 }
 
-/** `<time> stdout|stderr P|F <content>`; the content begins after the third space and runs to the newline. */
-function parseRecord(block: Buffer, start: number, end: number): { stream: 1 | 2; whole: boolean; contentStart: number } {
-  const timeEnd = block.indexOf(SPACE, start);
-  const tag = timeEnd + 8;
-  if (timeEnd === -1 || tag + 2 > end || block[tag - 1] !== SPACE || block[tag + 1] !== SPACE)
+/** Where the newline at or behind `from` stands; -1 when it has not been read yet. */
+function lineEnd(block: Buffer, from: number): number {
+  const near = Math.min(block.length, from + NEAR_BYTES);
+  for (let at = from; at < near; at += 1) if (block[at] === NEWLINE) return at;
+  return near < block.length ? block.indexOf(NEWLINE, near) : -1;
+}
+
+function move(block: Buffer, to: number, start: number, stop: number): void {
+  if (stop - start > NEAR_BYTES) {
+    block.copyWithin(to, start, stop);
+    return;
+  }
+  for (let at = start, write = to; at < stop; at += 1, write += 1) block[write] = block[at] as number;
+}
+
+/** `<time> stdout|stderr P|F <content>`. @throws LogDamaged */
+function streamOf(block: Buffer, at: number): 1 | 2 {
+  const letter = block[at + LETTER_AT];
+  const kind = block[at + KIND_AT];
+  const spaced = block[at + TIME_BYTES] === SPACE && block[at + KIND_AT - 1] === SPACE && block[at + KIND_AT + 1] === SPACE;
+  if (!spaced || (letter !== LETTER_O && letter !== LETTER_E) || (kind !== KIND_FULL && kind !== KIND_PARTIAL))
     throw new LogDamaged('a record has another form');
-  // `stdout` and `stderr` differ in their fourth letter.
-  const letter = block[timeEnd + 4];
-  const kind = block[tag];
-  if ((letter !== 0x6f && letter !== 0x65) || (kind !== 0x46 && kind !== 0x50)) throw new LogDamaged('a record has another form');
-  return { stream: letter === 0x6f ? 1 : 2, whole: kind === 0x46, contentStart: tag + 2 };
+  return letter === LETTER_O ? 1 : 2;
 }

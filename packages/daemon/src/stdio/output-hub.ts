@@ -4,10 +4,13 @@ import { Cursor, type CursorHub, type CursorSink } from './cursor.ts';
 import { LiveBuffer } from './live-buffer.ts';
 import { LogFiles } from './log-files.ts';
 import { OutputStats } from './output-stats.ts';
+import { Patience } from './patience.ts';
 import { type ExitRecord, type Location, type ShimIo, ShimLost } from './shim.ts';
 
 /** Output on its way between shim and hub. With a log it only has to cover the event loop's jitter at full speed. */
 const LOGGED_WINDOW_BYTES = 4 * 1024 * 1024;
+/** Live output that is kept although everybody has taken it: enough for who reads the log to meet it. */
+const CATCH_UP_BYTES = 256 * 1024;
 /** Stretches of log remembered at the container's exit, when the shim can no longer be asked. The shim's own index is no longer. */
 const MAX_STRETCHES = 4096;
 /** How often clients that hold a container without a log back are looked at. */
@@ -50,6 +53,8 @@ export class OutputHub implements CursorHub {
   /** After the exit: where the output is in the log. */
   #stretches: Promise<readonly Location[]> | undefined;
   #stallTimer: NodeJS.Timeout | undefined;
+  readonly #patience = new Patience();
+  #patienceTimer: NodeJS.Timeout | undefined;
 
   constructor(io: ShimIo, options: HubOptions) {
     this.#io = io;
@@ -136,6 +141,7 @@ export class OutputHub implements CursorHub {
     live.push(stream, live.head, fresh);
     for (const cursor of this.#cursors) cursor.pump();
     if (this.#files !== undefined || this.endWhenBehind || this.#cursors.size === 0) {
+      if (this.#files !== undefined) live.trimToOffset(this.#wanted());
       const { tail } = live;
       live.trimToCost(this.#options.liveBufferBytes);
       this.stats.evictedForRoom += live.tail - tail;
@@ -183,7 +189,7 @@ export class OutputHub implements CursorHub {
       this.#cursors.delete(cursor);
       this.#sleepIfIdle();
     }
-    if (this.#files === undefined) this.#acknowledge();
+    if (this.#files === undefined || this.#patience.waits) this.#acknowledge();
   }
 
   async locate(offset: number): Promise<Location> {
@@ -219,7 +225,7 @@ export class OutputHub implements CursorHub {
       await this.#files.pin();
     }
     this.stats.active.add(this);
-    this.#io.subscribe(from, this.#files === undefined ? this.#options.liveBufferBytes : LOGGED_WINDOW_BYTES);
+    this.#io.subscribe(from, this.#window());
   }
 
   #sleepIfIdle(): void {
@@ -230,23 +236,55 @@ export class OutputHub implements CursorHub {
     this.#live = new LiveBuffer(this.#live.head);
     clearInterval(this.#stallTimer);
     this.#stallTimer = undefined;
+    clearTimeout(this.#patienceTimer);
+    this.#patienceTimer = undefined;
     const files = this.#files;
     this.#files = undefined;
     files?.close().catch((error: unknown) => this.log.warn({ err: error }, 'closing a log file failed'));
   }
 
-  /** With a log everything received is taken at once. Without one, the slowest cursor holds the container back. */
+  /** With a log what is received is taken at once, or as soon as a quick client has it. Without one, the slowest cursor holds the container back. */
   #acknowledge(): void {
     const live = this.#live;
-    let taken = live.head;
+    let taken = this.#files === undefined ? live.head : this.#takenByTheFirst();
     if (this.#files === undefined && !this.endWhenBehind) {
       for (const cursor of this.#cursors) taken = Math.min(taken, cursor.position);
       if (this.#cursors.size > 0) live.trimToOffset(Math.min(taken, this.#oldestClaim(), live.head - this.#options.ringBytes));
     }
-    const window = this.#files === undefined ? this.#options.liveBufferBytes : LOGGED_WINDOW_BYTES;
+    const window = this.#window();
     if (taken - this.#acked < window / 4) return;
     this.#acked = taken;
     this.#io.ack(taken);
+  }
+
+  /** Output on its way. With a log no more than the live buffer holds beside what is kept in it anyway, or waiting for a quick client would be in vain. */
+  #window(): number {
+    const { liveBufferBytes } = this.#options;
+    return this.#files === undefined ? liveBufferBytes : Math.min(LOGGED_WINDOW_BYTES, Math.ceil((liveBufferBytes * 3) / 4));
+  }
+
+  /** What the client that is furthest on has taken, while the container may wait for it; else everything. */
+  #takenByTheFirst(): number {
+    const { head } = this.#live;
+    let first = -1;
+    for (const cursor of this.#cursors) if (cursor.keepsUp) first = Math.max(first, cursor.position);
+    const wait = first >= 0 && first < head ? this.#patience.waitFor(first) : 0;
+    if (wait === 0) {
+      this.#patience.rest(first);
+      return head;
+    }
+    this.#patienceTimer ??= setTimeout(() => {
+      this.#patienceTimer = undefined;
+      if (this.#patience.waits && this.#active !== undefined) this.#acknowledge();
+    }, wait);
+    return first;
+  }
+
+  /** With a log: from where on somebody still wants what the live buffer holds. */
+  #wanted(): number {
+    let from = Math.min(this.#oldestClaim(), this.#live.head - CATCH_UP_BYTES);
+    for (const cursor of this.#cursors) if (cursor.keepsUp) from = Math.min(from, cursor.position);
+    return from;
   }
 
   /** What a claim may still want of the live buffer; one that is older than the buffer's size is not kept for. */
