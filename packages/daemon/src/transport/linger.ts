@@ -2,6 +2,7 @@
 
 import type { Socket } from 'node:net';
 import { LINGER_NO_PROGRESS_MS, LINGER_POLL_MS } from './limits.ts';
+import { tcpKey } from './tcp-table.ts';
 import { unsentBytes } from './unsent-bytes.ts';
 
 /** Times of a linger; injected by tests only. */
@@ -23,11 +24,11 @@ export function linger(socket: Socket, times: LingerTimes = LINGER_TIMES): void 
 /** The same without FIN, for a connection that has more to write before its end. */
 export function destroyWithoutProgress(socket: Socket, times: LingerTimes = LINGER_TIMES): void {
   if (socket.destroyed) return;
-  const { localPort, remotePort } = socket;
+  const key = tcpKey(socket);
   let last = '';
   let since = performance.now();
   const look = async (): Promise<void> => {
-    const unsent = await unsentBytes(localPort ?? 0, remotePort ?? 0);
+    const unsent = await unsentBytes(key);
     const now = `${socket.writableLength}/${unsent}`;
     if (now !== last) {
       last = now;

@@ -13,6 +13,7 @@ import { FrameParser } from './frame-parser.ts';
 import { InputQueue } from '../input-queue.ts';
 import { KEEPALIVE_TIMES, Keepalive, type KeepaliveTimes } from './keepalive.ts';
 import { LINGER_TIMES, type LingerTimes, linger } from '../linger.ts';
+import { tcpKey } from '../tcp-table.ts';
 import { unsentBytes } from '../unsent-bytes.ts';
 import { MessageSender } from './message-sender.ts';
 import { Pace } from './pace.ts';
@@ -88,7 +89,7 @@ export class WebSocketTransport implements Transport {
     this.#pace = new Pace({
       ping: (payload) => this.#state === 'open' && this.#sender.ping(payload),
       opened: () => this.#room(),
-      unsent: () => unsentBytes(socket.localPort ?? 0, socket.remotePort ?? 0),
+      unsent: () => unsentBytes(tcpKey(socket)),
     });
     socket.setNoDelay(true);
     socket.on('error', (error: NodeJS.ErrnoException) => {
