@@ -101,8 +101,6 @@ static void kill_member(pid_t pid, void *context) {
   if (kill(pid, SIGKILL) == 0) session->found++;
 }
 
-static void each_process(const char *directory, void (*visit)(pid_t pid, void *context), void *context);
-
 static void session_visit(const char *directory, void *context) { each_process(directory, kill_member, context); }
 
 bool cgroup_kill_session(const char *directory, pid_t id) {

@@ -12,9 +12,9 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
+#include "descriptors.h"
 #include "shim.h"
 #include "util.h"
 
@@ -176,22 +176,7 @@ static int answer(const struct dial *dial) {
   int length = dial->error != 0
                    ? snprintf(text, sizeof text, "{\"id\":%u,\"errno\":%d}\n", dial->id, dial->error)
                    : snprintf(text, sizeof text, "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":{\"id\":%u}}\n", dial->id);
-  union {
-    struct cmsghdr header;
-    char bytes[CMSG_SPACE(sizeof(int))];
-  } control = {.bytes = {0}};
-  struct iovec data = {.iov_base = text, .iov_len = (size_t)length};
-  struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
-  if (dial->error == 0) {
-    message.msg_control = control.bytes;
-    message.msg_controllen = sizeof control.bytes;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &dial->fd, sizeof(int));
-  }
-  ssize_t n = sendmsg(CHANNEL, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  ssize_t n = send_descriptors(CHANNEL, text, (size_t)length, &dial->fd, dial->error == 0 ? 1 : 0, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (n < 0) return errno;
   // So short a message is taken as a whole or not at all.
   return n == length ? 0 : EPIPE;
