@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "capabilities.h"
 #include "descriptors.h"
 #include "shim.h"
 #include "util.h"
@@ -28,7 +28,6 @@
 #define MAX_DIALS 256u
 #define WATCH_REQUESTS MAX_DIALS
 #define WATCH_CHANNEL (MAX_DIALS + 1)
-#define LAST_CAPABILITY 63
 
 enum request_kind { DIAL = 1, CANCEL = 2 };
 
@@ -47,11 +46,6 @@ struct dialer {
   struct dial dials[MAX_DIALS];
 };
 
-static int complain(const char *what, int error) {
-  dprintf(2, "berth-shim: %s: %s\n", what, strerror(error));
-  return 1;
-}
-
 static int enter(const char *path) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return complain(path, errno);
@@ -61,11 +55,10 @@ static int enter(const char *path) {
 }
 
 static int give_up_privileges(void) {
-  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-  struct __user_cap_data_struct none[2] = {{0}, {0}};
-  for (int capability = 0; capability <= LAST_CAPABILITY; capability++) prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+  // What could not be taken out of the set gives nothing any more once nothing is permitted and no_new_privs is set.
+  (void)drop_bounding(0);
   prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-  if (syscall(SYS_capset, &header, none) < 0) return complain("capset", errno);
+  if (!set_capabilities(0, 0)) return complain("capset", errno);
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return complain("no_new_privs", errno);
   return 0;
 }
