@@ -38,3 +38,9 @@ export function destroyWithoutProgress(socket: Socket, times: LingerTimes = LING
   const timer = setInterval(() => void look(), times.pollMs).unref();
   socket.once('close', () => clearInterval(timer));
 }
+
+/** For a peer that has said its last: nothing can turn our close into a reset any more, so that there is no need to wait for the peer's. */
+export function destroyWhenWritten(socket: Socket): void {
+  if (socket.writableFinished) socket.destroy();
+  else socket.once('finish', () => socket.destroy());
+}
