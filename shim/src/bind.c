@@ -22,7 +22,7 @@
 static int words = 2;
 
 // LXC keeps what its hooks say to itself: the reason goes where report.c looks for LXC's own.
-static int complain(const char *what, int error) {
+static int refuse(const char *what, int error) {
   dprintf(words, "berth-shim bind - ERROR berth - bind.c - cannot share %s: %s\n", what, strerror(error));
   return 1;
 }
@@ -45,23 +45,23 @@ int bind_main(int argc, char **argv) {
   // Now, because this path leads nowhere once we are in the container.
   int log = open(argv[0], O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
   if (log >= 0) words = log;
-  if (pid == NULL || !parse_number(pid, INT_MAX, &number)) return complain("LXC_PID", EINVAL);
+  if (pid == NULL || !parse_number(pid, INT_MAX, &number)) return refuse("LXC_PID", EINVAL);
   snprintf(path, sizeof path, "/proc/%d/ns/mnt", (int)number);
   int namespace = open(path, O_RDONLY | O_CLOEXEC);
-  if (namespace < 0) return complain(path, errno);
+  if (namespace < 0) return refuse(path, errno);
   int from = open_place(source);
-  if (from < 0) return complain(source, errno);
+  if (from < 0) return refuse(source, errno);
   // A copy of a shared mount is its peer, but only when it is made where that is still shared: LXC has made everything
   // in the container's namespace a slave.
   int tree = (int)syscall(SYS_open_tree, from, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH);
-  if (tree < 0) return complain(source, errno);
+  if (tree < 0) return refuse(source, errno);
   struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
   if (strcmp(argv[3], "ro") == 0 && syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &read_only, sizeof read_only) < 0)
-    return complain(source, errno);
+    return refuse(source, errno);
   // From here on paths begin at the container's root, and links cannot lead out of it anyway.
-  if (setns(namespace, CLONE_NEWNS) < 0) return complain(path, errno);
+  if (setns(namespace, CLONE_NEWNS) < 0) return refuse(path, errno);
   int to = open_place(target);
-  if (to < 0) return complain(target, errno);
-  if (syscall(SYS_move_mount, tree, "", to, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0) return complain(target, errno);
+  if (to < 0) return refuse(target, errno);
+  if (syscall(SYS_move_mount, tree, "", to, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0) return refuse(target, errno);
   return 0;
 }

@@ -101,8 +101,6 @@ static void kill_member(pid_t pid, void *context) {
   if (kill(pid, SIGKILL) == 0) session->found++;
 }
 
-static void each_process(const char *directory, void (*visit)(pid_t pid, void *context), void *context);
-
 static void session_visit(const char *directory, void *context) { each_process(directory, kill_member, context); }
 
 bool cgroup_kill_session(const char *directory, pid_t id) {
@@ -173,10 +171,7 @@ int oom_hook_main(int argc, char **argv) {
   char text[32];
   int length = snprintf(text, sizeof text, "%lld\n", count);
   int fd = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0 || write_all(fd, text, (size_t)length) != 0) {
-    dprintf(2, "berth-shim: %s: %s\n", argv[1], strerror(errno));
-    return 1;
-  }
+  if (fd < 0 || write_all(fd, text, (size_t)length) != 0) return complain(argv[1], errno);
   close(fd);
   return 0;
 }

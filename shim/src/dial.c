@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
@@ -12,9 +11,10 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
+#include "capabilities.h"
+#include "descriptors.h"
 #include "shim.h"
 #include "util.h"
 
@@ -28,7 +28,6 @@
 #define MAX_DIALS 256u
 #define WATCH_REQUESTS MAX_DIALS
 #define WATCH_CHANNEL (MAX_DIALS + 1)
-#define LAST_CAPABILITY 63
 
 enum request_kind { DIAL = 1, CANCEL = 2 };
 
@@ -47,11 +46,6 @@ struct dialer {
   struct dial dials[MAX_DIALS];
 };
 
-static int complain(const char *what, int error) {
-  dprintf(2, "berth-shim: %s: %s\n", what, strerror(error));
-  return 1;
-}
-
 static int enter(const char *path) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return complain(path, errno);
@@ -61,11 +55,10 @@ static int enter(const char *path) {
 }
 
 static int give_up_privileges(void) {
-  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-  struct __user_cap_data_struct none[2] = {{0}, {0}};
-  for (int capability = 0; capability <= LAST_CAPABILITY; capability++) prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+  // What could not be taken out of the set gives nothing any more once nothing is permitted and no_new_privs is set.
+  (void)drop_bounding(0);
   prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-  if (syscall(SYS_capset, &header, none) < 0) return complain("capset", errno);
+  if (!set_capabilities(0, 0)) return complain("capset", errno);
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return complain("no_new_privs", errno);
   return 0;
 }
@@ -176,22 +169,7 @@ static int answer(const struct dial *dial) {
   int length = dial->error != 0
                    ? snprintf(text, sizeof text, "{\"id\":%u,\"errno\":%d}\n", dial->id, dial->error)
                    : snprintf(text, sizeof text, "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":{\"id\":%u}}\n", dial->id);
-  union {
-    struct cmsghdr header;
-    char bytes[CMSG_SPACE(sizeof(int))];
-  } control = {.bytes = {0}};
-  struct iovec data = {.iov_base = text, .iov_len = (size_t)length};
-  struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
-  if (dial->error == 0) {
-    message.msg_control = control.bytes;
-    message.msg_controllen = sizeof control.bytes;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &dial->fd, sizeof(int));
-  }
-  ssize_t n = sendmsg(CHANNEL, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  ssize_t n = send_descriptors(CHANNEL, text, (size_t)length, &dial->fd, dial->error == 0 ? 1 : 0, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (n < 0) return errno;
   // So short a message is taken as a whole or not at all.
   return n == length ? 0 : EPIPE;

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "become.h"
+#include "descriptors.h"
 #include "shim.h"
 #include "util.h"
 
@@ -153,23 +154,6 @@ static int make_terminal(const struct shim *shim, const struct specification *s,
   return fchown(*slave, s->uid, (gid_t)-1) < 0 ? -1 : master;
 }
 
-static bool send_terminal(int control, int master) {
-  char byte = 't';
-  struct iovec vector = {&byte, 1};
-  union {
-    struct cmsghdr header;
-    char bytes[CMSG_SPACE(sizeof(int))];
-  } buffer;
-  memset(&buffer, 0, sizeof buffer);
-  struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &buffer, .msg_controllen = sizeof buffer};
-  struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-  c->cmsg_level = SOL_SOCKET;
-  c->cmsg_type = SCM_RIGHTS;
-  c->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(c), &master, sizeof master);
-  return sendmsg(control, &message, MSG_NOSIGNAL) == 1;
-}
-
 static _Noreturn void join(struct shim *shim, const struct door *door) {
   const int namespaces = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
   int status = door->control, stdio[3];
@@ -187,7 +171,7 @@ static _Noreturn void join(struct shim *shim, const struct door *door) {
   if (s.tty) {
     int slave, master = make_terminal(shim, &s, &slave);
     if (master < 0) become_fail(status, STATUS_TERMINAL, errno);
-    if (!send_terminal(status, master)) become_fail(status, STATUS_SYSTEM, errno);
+    if (send_descriptors(status, "t", 1, &master, 1, MSG_NOSIGNAL) != 1) become_fail(status, STATUS_SYSTEM, errno);
     close(master);
     for (int i = 0; i < 3; i++) stdio[i] = slave;
   } else {
@@ -229,21 +213,13 @@ static int start(struct shim *shim, pid_t init) {
 // The terminal comes, then the end of file that a successful execve makes; or five bytes that say what failed.
 void exec_status(struct shim *shim) {
   uint8_t bytes[STATUS_BYTES];
-  struct iovec vector = {bytes, sizeof bytes};
-  union {
-    struct cmsghdr header;
-    char bytes[CMSG_SPACE(sizeof(int))];
-  } buffer;
-  struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &buffer, .msg_controllen = sizeof buffer};
-  ssize_t n = recvmsg(shim->status, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  int master;
+  ssize_t n = receive_descriptors(shim->status, bytes, sizeof bytes, &master, 1, MSG_DONTWAIT);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (n == STATUS_BYTES) {
     give_up(shim, bytes[0], (int)((uint32_t)bytes[1] | (uint32_t)bytes[2] << 8 | (uint32_t)bytes[3] << 16 | (uint32_t)bytes[4] << 24));
   }
-  struct cmsghdr *c = n == 1 ? CMSG_FIRSTHDR(&message) : NULL;
-  if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int))) {
-    int master;
-    memcpy(&master, CMSG_DATA(c), sizeof master);
+  if (n == 1 && master >= 0) {
     stdio_take_terminal(shim, master);
     return;
   }

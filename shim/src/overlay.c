@@ -7,11 +7,7 @@
 #include <unistd.h>
 
 #include "shim.h"
-
-static int complain(const char *what, int error) {
-  dprintf(2, "berth-shim: %s: %s\n", what, strerror(error));
-  return 1;
-}
+#include "util.h"
 
 int overlay_main(int argc, char **argv) {
   const char *target = NULL, *data = NULL, *cwd = NULL;

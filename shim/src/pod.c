@@ -33,11 +33,6 @@ struct pod {
   unsigned pin_count;
 };
 
-static int complain(const char *what, int error) {
-  dprintf(2, "berth-shim: %s: %s\n", what, strerror(error));
-  return 1;
-}
-
 static int pin(struct pod *pod, const char *name, pid_t pid) {
   char from[64], to[PATH_MAX];
   if (pid == 0) snprintf(from, sizeof from, "/proc/self/ns/%s", name);

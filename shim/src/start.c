@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "descriptors.h"
 #include "shim.h"
 #include "util.h"
 
@@ -24,6 +25,8 @@
 #define FD_HANDSHAKE 4
 // The RUNNING message comes about when the program is executed; a start is not held up longer for it.
 #define RUNNING_MS 2000u
+
+_Static_assert(HANDSHAKE_FDS <= MAX_DESCRIPTORS, "one message has them all");
 
 static void exec_lxc(struct shim *shim, int trampoline, int socket, int words) {
   // LXC must not outlive its shim: nobody would hold the streams or learn the status.
@@ -167,23 +170,6 @@ static bool receive_ready(struct shim *shim, struct ucred *who) {
   return found;
 }
 
-static bool send_stdio(struct shim *shim, const int *fds) {
-  char byte = 'g';
-  struct iovec vector = {&byte, 1};
-  union {
-    struct cmsghdr header;
-    char bytes[CMSG_SPACE(sizeof(int) * HANDSHAKE_FDS)];
-  } control;
-  memset(&control, 0, sizeof control);
-  struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-  struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-  c->cmsg_level = SOL_SOCKET;
-  c->cmsg_type = SCM_RIGHTS;
-  c->cmsg_len = CMSG_LEN(sizeof(int) * HANDSHAKE_FDS);
-  memcpy(CMSG_DATA(c), fds, sizeof(int) * HANDSHAKE_FDS);
-  return sendmsg(shim->handshake, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
-}
-
 static void close_child_stdio(struct shim *shim) {
   for (int i = 0; i < 3; i++) {
     if (shim->child_stdio[i] >= 0 && (i == 0 || shim->child_stdio[i] != shim->child_stdio[0])) close(shim->child_stdio[i]);
@@ -206,7 +192,7 @@ void start_handshake(struct shim *shim) {
   int seccomp = open(shim->config.seccomp != NULL ? shim->config.seccomp : "/dev/null", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
   if (specification >= 0 && seccomp >= 0 && pipe2(status, O_CLOEXEC) == 0) {
     int fds[HANDSHAKE_FDS] = {status[1], specification, seccomp, shim->child_stdio[0], shim->child_stdio[1], shim->child_stdio[2]};
-    if (send_stdio(shim, fds)) {
+    if (send_descriptors(shim->handshake, "g", 1, fds, HANDSHAKE_FDS, MSG_NOSIGNAL | MSG_DONTWAIT) == 1) {
       set_nonblocking(status[0]);
       shim->status = status[0];
       watch(shim, shim->status, EPOLLIN, WATCH_STATUS);

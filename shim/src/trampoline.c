@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "become.h"
+#include "descriptors.h"
 #include "shim.h"
 #include "util.h"
 
@@ -17,20 +18,10 @@
 static bool fetch(int socket, int fds[HANDSHAKE_FDS]) {
   char byte = 'r';
   if (send(socket, &byte, 1, MSG_NOSIGNAL) != 1) return false;
-  struct iovec vector = {&byte, 1};
-  union {
-    struct cmsghdr header;
-    char bytes[CMSG_SPACE(sizeof(int) * HANDSHAKE_FDS)];
-  } control;
-  struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
   ssize_t n;
-  do n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  do n = receive_descriptors(socket, &byte, 1, fds, HANDSHAKE_FDS, 0);
   while (n < 0 && errno == EINTR);
-  struct cmsghdr *c = n == 1 ? CMSG_FIRSTHDR(&message) : NULL;
-  if (c == NULL || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) return false;
-  if (c->cmsg_len != CMSG_LEN(sizeof(int) * HANDSHAKE_FDS)) return false;
-  memcpy(fds, CMSG_DATA(c), sizeof(int) * HANDSHAKE_FDS);
-  return true;
+  return n == 1 && fds[0] >= 0;
 }
 
 static void read_specification(int fd, struct specification *s, int status) {

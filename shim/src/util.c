@@ -1,4 +1,4 @@
-// Small helpers that every part of the shim uses: time, memory, files, numbers.
+// Small helpers that every part of the shim uses: time, memory, files, numbers, complaints.
 #define _GNU_SOURCE
 #include "util.h"
 
@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -178,4 +179,9 @@ void reset_signals(void) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+int complain(const char *what, int error) {
+  dprintf(2, "berth-shim: %s: %s\n", what, strerror(error));
+  return 1;
 }

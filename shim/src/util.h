@@ -1,4 +1,4 @@
-// Small helpers that every part of the shim uses: time, memory, files, numbers.
+// Small helpers that every part of the shim uses: time, memory, files, numbers, complaints.
 #ifndef BERTH_UTIL_H
 #define BERTH_UTIL_H
 
@@ -44,5 +44,8 @@ void close_fds_from(unsigned first);
 void set_nonblocking(int fd);
 // Default dispositions for all signals, nothing blocked: what a program that we start must find.
 void reset_signals(void);
+
+// Says on stderr what has failed, with the errno's text. Gives 1, the status of a command that has.
+int complain(const char *what, int error);
 
 #endif

@@ -9,6 +9,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AttachClient } from '../src/attach.ts';
@@ -131,7 +132,7 @@ test('20 KB/s for five minutes: crictl and kubectl over both transports, a clien
   using own = await AttachClient.open(url.href);
   const viewers = TRANSPORTS.map((transport) => crictlProcess(daemon, ['attach', '-r', transport, container.id]));
   const reads = [...viewers, ...pods].map(async ({ stdout }) => await readSlowly(stdout!));
-  const errors = [...viewers, ...pods].map((child) => errorsOf(child.stderr!));
+  const errors = [...viewers, ...pods].map((child) => text(child.stderr!));
   await attached(container, viewers.length + 1);
   using writer = await AttachClient.open(await container.attachUrl({ stdout: false, stderr: false }));
   await writer.send('go\n');
@@ -155,12 +156,6 @@ test('20 KB/s for five minutes: crictl and kubectl over both transports, a clien
   assert.deepEqual(api.faults, []);
   link.close();
 });
-
-async function errorsOf(stream: Readable): Promise<string> {
-  let text = '';
-  for await (const chunk of stream) text += String(chunk);
-  return text;
-}
 
 /** Waits until so many sessions have begun, by the daemon's audit lines. */
 async function attached(container: TestContainer, count: number): Promise<void> {

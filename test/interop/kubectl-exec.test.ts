@@ -1,5 +1,6 @@
 /** Real kubectls run commands in a container: streams, exit codes, terminals, input; what is left when one is killed. */
 import assert from 'node:assert/strict';
+import { text } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
 import { ApiServer } from '../src/api-server/api-server.ts';
 import { TestDaemon } from '../src/daemon.ts';
@@ -49,7 +50,7 @@ for (const [number, leg] of legs().entries()) {
 
     test('32 MiB in and out again at once, every byte; the end of input is seen', async () => {
       const child = kubectl.spawn(['exec', '-i', 'box', '--', 'sh', '-c', 'cat; echo over >&2']);
-      const done = collectErrors(child.stderr);
+      const done = text(child.stderr!);
       const [sum] = await Promise.all([sumOf(child.stdout!), feed(child.stdin!, randomBlocks(32 * MIB))]);
       assert.deepEqual(sum, { bytes: 32 * MIB, sha256: randomSha256(32 * MIB) });
       assert.equal(await done, 'over\n');
@@ -87,10 +88,4 @@ for (const [number, leg] of legs().entries()) {
       }
     });
   });
-}
-
-async function collectErrors(stream: NodeJS.ReadableStream | null): Promise<string> {
-  let text = '';
-  for await (const chunk of stream ?? []) text += String(chunk);
-  return text;
 }

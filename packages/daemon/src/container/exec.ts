@@ -1,10 +1,12 @@
 /** Runs a program in a running container besides init: for Exec and ExecSync. */
 import { getSystemErrorMessage } from 'node:util';
+import { commandNotExecutable, commandNotFound } from '../runtime/command-errors.ts';
 import { type Program, shimSocketPath } from '../runtime/runtime.ts';
 import { ExecFailed, type Shim, ShimLost } from '../stdio/shim.ts';
 import { BerthError } from '../util/errors.ts';
 import type { Container } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
+import type { ContainerStatus } from './status.ts';
 
 /**
  * Starts the program; what comes back is its supervisor. Its output waits until somebody subscribes; closing it kills the program's session.
@@ -16,7 +18,7 @@ export async function execInContainer(
   program: Program,
   signal: AbortSignal,
 ): Promise<Shim> {
-  mustRun(container);
+  mustRun(container.id, container.status);
   const settings = await deps.runtime.programFor(container.meta.spec, program);
   try {
     return await deps.connectExec(
@@ -28,16 +30,16 @@ export async function execInContainer(
   } catch (error) {
     signal.throwIfAborted();
     // It may have ended while the program was on its way.
-    mustRun(container);
+    mustRun(container.id, container.status);
     throw execError(error, container, program);
   }
 }
 
 /** @throws BerthError `CONTAINER_NOT_RUNNING` with the state, and the exit code where there is one */
-export function mustRun({ id, status }: Container): void {
-  if (status.state === 'running') return;
-  const exit = status.exit === undefined ? '' : ` with code ${status.exit.code}`;
-  throw new BerthError('failed-precondition', 'CONTAINER_NOT_RUNNING', `container ${id} is not running: ${status.state}${exit}`);
+export function mustRun(id: string, { state, exit }: Pick<ContainerStatus, 'state' | 'exit'>): void {
+  if (state === 'running') return;
+  const code = exit === undefined ? '' : ` with code ${exit.code}`;
+  throw new BerthError('failed-precondition', 'CONTAINER_NOT_RUNNING', `container ${id} is not running: ${state}${code}`);
 }
 
 function execError(error: unknown, container: Container, { command: [name = ''] }: Program): unknown {
@@ -54,9 +56,9 @@ function execError(error: unknown, container: Container, { command: [name = ''] 
   const why = getSystemErrorMessage(-error.errno) ?? `errno ${error.errno}`;
   switch (error.step) {
     case 'notfound':
-      return new BerthError('invalid-argument', 'COMMAND_NOT_FOUND', `the command "${name}" was not found in the container`);
+      return commandNotFound(name);
     case 'noexec':
-      return new BerthError('invalid-argument', 'COMMAND_NOT_EXECUTABLE', `the command "${name}" cannot be executed: ${why}`);
+      return commandNotExecutable(name, why);
     case 'cwd':
       return new BerthError(
         'failed-precondition',

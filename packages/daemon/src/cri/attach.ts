@@ -1,6 +1,7 @@
 /** Attach: checks the request in the order of "Attach, exactly", then asks for a URL. */
 import type { AttachRequest, RuntimeService } from '@berth/cri-api';
 import type { AttachTarget } from '../container/attach-target.ts';
+import { mustRun } from '../container/exec.ts';
 import { BerthError } from '../util/errors.ts';
 import type { Handlers } from './call.ts';
 import type { AttachStreams, CriDeps } from './deps.ts';
@@ -31,14 +32,7 @@ export function checkAttach(
       `container ${target.id} has the runtime "${target.runtime}"; only LCR containers can be attached`,
     );
   }
-  if (target.state !== 'running') {
-    const code = target.exit === undefined ? '' : ` with code ${target.exit.code}`;
-    throw new BerthError(
-      'failed-precondition',
-      'CONTAINER_NOT_RUNNING',
-      `container ${target.id} is not running: ${target.state}${code}`,
-    );
-  }
+  mustRun(target.id, target);
   if (tty && !target.tty) {
     throw new BerthError(
       'invalid-argument',

@@ -5,6 +5,7 @@ import { ListSessionsResponseSchema, type Session } from '@berth/cri-api/berth';
 import { create } from '@bufbuild/protobuf';
 import type { Ticket } from '../streaming/handler.ts';
 import { LiveSessions } from '../streaming/live-sessions.ts';
+import { SUCCESS } from '../streaming/session-status.ts';
 import { BerthError } from '../util/errors.ts';
 import { silentLog } from '../util/log.ts';
 import { berthSessions } from './berth-sessions.ts';
@@ -75,7 +76,7 @@ test('kill ends the session that is meant, and refuses what means none or severa
     drain: () => undefined,
     closed: (reason) => {
       told.resolve(reason);
-      session.end({ status: { status: 'Success' }, cause: reason });
+      session.end({ status: SUCCESS, cause: reason });
     },
   });
   await assert.rejects(call(live, 'Kill', { id: 'x', by: 'me' }), (e) => e instanceof BerthError && e.kind === 'not-found');

@@ -36,7 +36,7 @@ export const exec = (deps: CriDeps): Pick<Handlers<typeof RuntimeService>, 'exec
 function find(deps: CriDeps, id: string, cmd: readonly string[]): Container {
   if (id === '') throw new BerthError('invalid-argument', 'ID_MISSING', 'missing required container_id');
   const container = deps.containers.store.get(id);
-  mustRun(container);
+  mustRun(container.id, container.status);
   if (cmd.length === 0 || cmd[0] === '')
     throw new BerthError('invalid-argument', 'COMMAND_MISSING', 'the request names no command');
   return container;

@@ -1,5 +1,6 @@
 /** Starts a container: writes LXC's config, runs the shim, and turns its answer into a pid or an error. */
 import { readFile, rm, writeFile } from 'node:fs/promises';
+import { commandNotExecutable, commandNotFound } from '../runtime/command-errors.ts';
 import { type ContainerSpec, exitRecordPath, type StartedContainer } from '../runtime/runtime.ts';
 import { readStartTime } from '../util/boot.ts';
 import { BerthError } from '../util/errors.ts';
@@ -93,9 +94,9 @@ const runShim = async (
   const text = answer?.text || done.stderr.trim().split('\n').at(-1) || `berth-shim ended with status ${done.status}`;
   switch (answer?.error) {
     case 'notfound':
-      throw new BerthError('invalid-argument', 'COMMAND_NOT_FOUND', `the command "${command}" was not found in the container`);
+      throw commandNotFound(command);
     case 'noexec':
-      throw new BerthError('invalid-argument', 'COMMAND_NOT_EXECUTABLE', `the command "${command}" cannot be executed: ${text}`);
+      throw commandNotExecutable(command, text);
     case 'cwd':
       throw new BerthError('invalid-argument', 'WORKING_DIRECTORY', `the working directory "${cwd}" cannot be entered: ${text}`);
     case 'log':

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { MetricsConfig } from '../config/config.ts';
 import { BerthError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
+import { listenOn } from '../util/listen.ts';
 import { isLoopback } from '../util/loopback.ts';
 import { CONTENT_TYPE, exposition } from './exposition.ts';
 import type { MetricSource } from './metric.ts';
@@ -80,30 +81,17 @@ async function listen(http: Server, { host, port }: MetricsConfig): Promise<Addr
       `metrics are served on a loopback address only, not on ${host}: let a proxy with TLS and authentication stand in front`,
     );
   }
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  http.once('error', reject);
-  http.listen({ host, port }, resolve);
-  try {
-    await promise;
-  } catch (cause) {
-    throw listenError(cause, host, port);
-  } finally {
-    http.off('error', reject);
-  }
-  return http.address() as AddressInfo;
-}
-
-function listenError(cause: unknown, host: string, port: number): BerthError {
-  if (cause instanceof Error && 'code' in cause && cause.code === 'EADDRINUSE') {
-    return new BerthError(
-      'failed-precondition',
-      'METRICS_PORT_BUSY',
-      `port ${port} on ${host} is in use by another program: end that, or choose another port for metrics (0 for any)`,
-      { cause },
-    );
-  }
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new BerthError('unavailable', 'METRICS_LISTEN_FAILED', `cannot listen on ${host} port ${port} for metrics: ${why}`, {
-    cause,
+  return listenOn(http, host, port, {
+    busy: (cause) =>
+      new BerthError(
+        'failed-precondition',
+        'METRICS_PORT_BUSY',
+        `port ${port} on ${host} is in use by another program: end that, or choose another port for metrics (0 for any)`,
+        { cause },
+      ),
+    failed: (why, cause) =>
+      new BerthError('unavailable', 'METRICS_LISTEN_FAILED', `cannot listen on ${host} port ${port} for metrics: ${why}`, {
+        cause,
+      }),
   });
 }

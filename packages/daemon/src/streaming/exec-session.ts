@@ -7,7 +7,7 @@ import type { Shim } from '../stdio/shim.ts';
 import type { StdinWriter } from '../stdio/stdin-arbiter.ts';
 import type { SessionStatus, TerminalSize, Transport } from '../transport/transport.ts';
 import type { SessionEnd } from './handler.ts';
-import { exitStatus, failure } from './session-status.ts';
+import { exitStatus, failure, SUCCESS } from './session-status.ts';
 
 /** Starts the program; `signal` is aborted when nobody wants it any more. */
 export type StartProgram = (size: TerminalSize | undefined, signal: AbortSignal) => Promise<Shim>;
@@ -72,7 +72,7 @@ export class ExecSession {
       drain: () => this.#cursor?.resume(),
       closed: (reason) => {
         this.#clientGone = true;
-        this.#end({ status: 'Success' }, reason);
+        this.#end(SUCCESS, reason);
       },
     });
     // Input waits for the program.

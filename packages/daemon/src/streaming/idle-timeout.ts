@@ -3,6 +3,7 @@
 import type { Duplex } from 'node:stream';
 import type { ForwardedConnection, PortForwardHandlers, PortForwardTransport } from '../transport/port-forward.ts';
 import type { OutputStream, SessionStatus, Transport, TransportHandlers } from '../transport/transport.ts';
+import { watchData } from './watch-data.ts';
 
 /** A clock that is put back by every piece of data; rings once. */
 class IdleClock {
@@ -183,20 +184,11 @@ class IdleForwardTransport implements PortForwardTransport {
   }
 }
 
-/**
- * Calls `moved` for every piece that goes in or out. The stream stays what it is, with its back-pressure, halves and errors; a stream
- * around it would have to imitate all of that.
- */
+/** Calls `moved` for every piece that goes in or out, and when the client has taken what waited. */
 function whenDataMoves(data: Duplex, moved: () => void): void {
-  const push = data.push.bind(data);
-  data.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
-    if (chunk !== null) moved();
-    return push(chunk, encoding);
+  const piece = (bytes: number): void => {
+    if (bytes > 0) moved();
   };
+  watchData(data, piece, piece);
   data.prependListener('drain', moved);
-  const write = data.write.bind(data) as (...args: unknown[]) => boolean;
-  data.write = (...args: unknown[]): boolean => {
-    moved();
-    return write(...args);
-  };
 }

@@ -5,6 +5,7 @@ import { BlockList, isIP } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { StreamingConfig } from '../config/config.ts';
 import { BerthError } from '../util/errors.ts';
+import { listenOn } from '../util/listen.ts';
 import { isLoopback } from '../util/loopback.ts';
 
 /** Every address of the machine: no URL can point there. */
@@ -21,17 +22,17 @@ type Where = Pick<StreamingConfig, 'host' | 'port' | 'advertise' | 'tls'>;
 export async function listen(server: Server, where: Where): Promise<AddressInfo> {
   const { host, port } = where;
   check(where);
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once('error', reject);
-  server.listen({ host, port }, resolve);
-  try {
-    await promise;
-  } catch (error) {
-    throw listenError(error, host, port);
-  } finally {
-    server.off('error', reject);
-  }
-  return server.address() as AddressInfo;
+  return listenOn(server, host, port, {
+    busy: (cause) =>
+      new BerthError(
+        'failed-precondition',
+        'STREAMING_PORT_BUSY',
+        `port ${port} on ${host} is in use by another program: end that, or choose another port for the streaming server (0 for any)`,
+        { cause },
+      ),
+    failed: (why, cause) =>
+      new BerthError('unavailable', 'STREAMING_LISTEN_FAILED', `cannot listen on ${host} port ${port}: ${why}`, { cause }),
+  });
 }
 
 /** What URLs begin with: what is advertised, else the address; a name stays one, as the certificate is for the name. */
@@ -61,20 +62,4 @@ function check({ host, advertise, tls }: Where): void {
 function isWildcard(host: string): boolean {
   const version = isIP(host);
   return version !== 0 && WILDCARDS.check(host, version === 6 ? 'ipv6' : 'ipv4');
-}
-
-function listenError(error: unknown, host: string, port: number): BerthError {
-  const busy = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
-  if (!busy) {
-    const why = error instanceof Error ? error.message : String(error);
-    return new BerthError('unavailable', 'STREAMING_LISTEN_FAILED', `cannot listen on ${host} port ${port}: ${why}`, {
-      cause: error,
-    });
-  }
-  return new BerthError(
-    'failed-precondition',
-    'STREAMING_PORT_BUSY',
-    `port ${port} on ${host} is in use by another program: end that, or choose another port for the streaming server (0 for any)`,
-    { cause: error },
-  );
 }

@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { ForwardedConnection, PortForwardHandlers, PortForwardTransport } from '../transport/port-forward.ts';
 import { KILL_GRACE_MS, type Killable, killedMessage, type SessionMeter } from './session-meter.ts';
 import { failure } from './session-status.ts';
+import { watchData } from './watch-data.ts';
 
 export class MeteredForwardTransport implements PortForwardTransport, Killable {
   readonly protocol: string;
@@ -77,37 +78,17 @@ export class MeteredForwardTransport implements PortForwardTransport, Killable {
   }
 }
 
-/**
- * Counts every piece that comes in (`push`) and goes out (`write`). The stream stays what it is, with its back-pressure, halves and
- * errors: a stream around it would have to imitate all of that, and cost a copy of every piece's way.
- */
 function count(data: Duplex, meter: SessionMeter): void {
   // What came before the connection was handed on.
   meter.input += data.readableLength;
-  const push = data.push.bind(data);
-  data.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
-    meter.input += bytesOf(chunk, encoding);
-    return push(chunk, encoding);
-  };
-  const write = data.write.bind(data) as (...args: unknown[]) => boolean;
-  data.write = (chunk: unknown, ...rest: unknown[]): boolean => {
-    counted(chunk, rest[0]);
-    return write(chunk, ...rest);
-  };
-  const end = data.end.bind(data) as (...args: unknown[]) => typeof data;
-  data.end = (...args: unknown[]): typeof data => {
-    counted(args[0], args[1]);
-    return end(...args);
-  };
-  const counted = (chunk: unknown, encoding: unknown): void => {
-    const bytes = bytesOf(chunk, encoding);
-    meter.forwarded += bytes;
-    if (bytes > 0 && meter.firstOutputAt === 0) meter.firstOutputAt = performance.now();
-  };
-}
-
-/** 0 of what is no data: the end of input, a callback. */
-function bytesOf(chunk: unknown, encoding: unknown): number {
-  if (chunk instanceof Uint8Array) return chunk.length;
-  return typeof chunk === 'string' ? Buffer.byteLength(chunk, encoding as BufferEncoding | undefined) : 0;
+  watchData(
+    data,
+    (bytes) => {
+      meter.input += bytes;
+    },
+    (bytes) => {
+      meter.forwarded += bytes;
+      if (bytes > 0 && meter.firstOutputAt === 0) meter.firstOutputAt = performance.now();
+    },
+  );
 }

@@ -10,20 +10,11 @@ import type { Refusal } from '../transport/upgrade.ts';
 import { BerthError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
 import { settledWithin } from '../util/wait.ts';
-import {
-  type AttachTicket,
-  type ConnectionInfo,
-  type ExecTicket,
-  type PortForwardTicket,
-  type SessionEnd,
-  type StreamHandler,
-  targetOf,
-  type Ticket,
-} from './handler.ts';
+import { type ConnectionInfo, type SessionEnd, type StreamHandler, targetOf, type Ticket } from './handler.ts';
 import { type HttpTimes, makeHttpServer } from './http-server.ts';
 import { endForwardWhenIdle, endWhenIdle } from './idle-timeout.ts';
 import { baseUrl, listen } from './listen.ts';
-import { LiveSessions } from './live-sessions.ts';
+import { type LiveSession, LiveSessions } from './live-sessions.ts';
 import { peerOf } from './peer.ts';
 import { refuseRequest, refuseUpgrade } from './refuse.ts';
 import { notFound, type Routed, route, type StreamRequest, tooManySessions, unavailable } from './router.ts';
@@ -221,42 +212,38 @@ export class StreamingServer implements AsyncDisposable {
     const info = { remoteAddress: peer.remoteAddress, from: routed.from };
     if (routed.kind === 'portforward') {
       if (ticket.method !== 'portforward') throw new Error('a ticket of another kind was taken');
-      const begun = this.live.beginForward(ticket, peer, routed.upgrade.open(socket, head, ticket.ports));
+      const { session, ...begun } = this.live.beginForward(ticket, peer, routed.upgrade.open(socket, head, ticket.ports));
       const transport = endForwardWhenIdle(begun.transport, this.#idleTimeoutMs);
-      const served = this.#serveForward(ticket, transport, info).then((end) => begun.session.end(end));
+      const served = this.#serve(ticket, transport, session, () => this.#handler.portForward(ticket, transport, info));
       this.#sessions.add(targetOf(ticket), transport, served);
       return;
     }
     if (ticket.method === 'portforward') throw new Error('a ticket of another kind was taken');
     const { session, ...begun } = this.live.begin(ticket, peer, routed.from, routed.upgrade.open(socket, head, ticket));
     const transport = endWhenIdle(begun.transport, this.#idleTimeoutMs);
-    const served = this.#serve(ticket, transport, { ...info, lagIs: (lag) => session.lagIs(lag) }).then((end) => session.end(end));
+    const more: ConnectionInfo = { ...info, lagIs: (lag) => session.lagIs(lag) };
+    const served = this.#serve(ticket, transport, session, () =>
+      ticket.method === 'attach' ? this.#handler.attach(ticket, transport, more) : this.#handler.exec(ticket, transport, more),
+    );
     this.#sessions.add(targetOf(ticket), transport, served);
   }
 
-  async #serve(ticket: AttachTicket | ExecTicket, transport: Transport, info: ConnectionInfo): Promise<SessionEnd> {
+  async #serve(
+    ticket: Ticket,
+    transport: Transport | PortForwardTransport,
+    session: LiveSession,
+    handle: () => Promise<SessionEnd>,
+  ): Promise<void> {
     let end = FAULT;
     try {
-      end = await (ticket.method === 'attach'
-        ? this.#handler.attach(ticket, transport, info)
-        : this.#handler.exec(ticket, transport, info));
+      end = await handle();
     } catch (error) {
-      this.#log.error({ container: ticket.containerId, kind: ticket.method, err: error }, 'session failed');
+      const target = ticket.method === 'portforward' ? { pod: ticket.podId } : { container: ticket.containerId };
+      this.#log.error({ ...target, kind: ticket.method, err: error }, 'session failed');
     }
     // Idempotent, and only waits for the connection's end where the handler did as it promises; a fault of ours must not look like success.
     await transport.finish(end.status);
-    return end;
-  }
-
-  async #serveForward(ticket: PortForwardTicket, transport: PortForwardTransport, info: ConnectionInfo): Promise<SessionEnd> {
-    let end = FAULT;
-    try {
-      end = await this.#handler.portForward(ticket, transport, info);
-    } catch (error) {
-      this.#log.error({ pod: ticket.podId, kind: ticket.method, err: error }, 'session failed');
-    }
-    await transport.finish();
-    return end;
+    session.end(end);
   }
 }
 

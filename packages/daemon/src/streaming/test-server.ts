@@ -11,6 +11,7 @@ import type { AttachTicket, ConnectionInfo, ExecTicket, PortForwardTicket, Strea
 import type { HttpTimes } from './http-server.ts';
 import { LiveSessions } from './live-sessions.ts';
 import { createStreamingServer, type StreamingServer } from './server.ts';
+import { SUCCESS } from './session-status.ts';
 
 export type Session = { readonly ticket: AttachTicket | ExecTicket; readonly transport: Transport; readonly info: ConnectionInfo };
 
@@ -27,7 +28,7 @@ export type TestServer = AsyncDisposable & {
   url(streams?: Partial<Pick<AttachTicket, 'stdin' | 'stdout' | 'stderr' | 'containerId'>>): string;
 };
 
-export const SUCCESS: SessionStatus = { status: 'Success' };
+export { SUCCESS };
 
 export const ticketOf = (fields: Partial<AttachTicket> = {}): AttachTicket => ({
   method: 'attach',

@@ -1,8 +1,9 @@
 // Holds a client's input in order while the session takes none, and puts runs of small messages together.
 
-import { Buffer } from 'node:buffer';
+import type { Buffer } from 'node:buffer';
 import { Fifo } from './fifo.ts';
 import { PENDING_ENTRY_COST_BYTES } from './limits.ts';
+import { SmallPieces } from './small-pieces.ts';
 
 /** What the queue hands on, in the order in which it came. */
 export type InputEvents = {
@@ -11,9 +12,6 @@ export type InputEvents = {
   closed(reason: string): void;
 };
 
-/** Pieces below this are gathered until the end of a socket read: a paste of single characters becomes one chunk. */
-const SMALL_PIECE_BYTES = 1024;
-
 /**
  * stdin, then at most one EOF, then at most one `closed`. While paused they wait; `bytes` tells how much, so that the owner can stop
  * reading the socket. Handlers may pause and resume from within.
@@ -21,7 +19,7 @@ const SMALL_PIECE_BYTES = 1024;
 export class InputQueue {
   readonly #events: InputEvents;
   readonly #waiting = new Fifo<Buffer>();
-  #gathered: Buffer[] = [];
+  readonly #small = new SmallPieces();
   #bytes = 0;
   #paused = false;
   #delivering = false;
@@ -39,20 +37,15 @@ export class InputQueue {
   }
 
   push(piece: Buffer): void {
-    if (piece.length < SMALL_PIECE_BYTES) {
-      this.#gathered.push(piece);
-      return;
-    }
+    if (this.#small.gather(piece)) return;
     this.flush();
     this.#enqueue(piece);
   }
 
   /** Hands on what has been gathered: called at the end of every read. */
   flush(): void {
-    if (this.#gathered.length === 0) return;
-    const gathered = this.#gathered;
-    this.#gathered = [];
-    this.#enqueue(gathered.length === 1 ? (gathered[0] as Buffer) : Buffer.concat(gathered));
+    const chunk = this.#small.take();
+    if (chunk !== undefined) this.#enqueue(chunk);
   }
 
   eof(): void {
@@ -127,6 +120,6 @@ export class InputQueue {
   #forget(): void {
     this.#waiting.clear();
     this.#bytes = 0;
-    this.#gathered = [];
+    this.#small.clear();
   }
 }

@@ -2,6 +2,7 @@
 
 import type { Socket } from 'node:net';
 import { LINGER_NO_PROGRESS_MS, LINGER_POLL_MS } from './limits.ts';
+import { tcpKey } from './tcp-table.ts';
 import { unsentBytes } from './unsent-bytes.ts';
 
 /** Times of a linger; injected by tests only. */
@@ -23,11 +24,11 @@ export function linger(socket: Socket, times: LingerTimes = LINGER_TIMES): void 
 /** The same without FIN, for a connection that has more to write before its end. */
 export function destroyWithoutProgress(socket: Socket, times: LingerTimes = LINGER_TIMES): void {
   if (socket.destroyed) return;
-  const { localPort, remotePort } = socket;
+  const key = tcpKey(socket);
   let last = '';
   let since = performance.now();
   const look = async (): Promise<void> => {
-    const unsent = await unsentBytes(localPort ?? 0, remotePort ?? 0);
+    const unsent = await unsentBytes(key);
     const now = `${socket.writableLength}/${unsent}`;
     if (now !== last) {
       last = now;
@@ -36,4 +37,10 @@ export function destroyWithoutProgress(socket: Socket, times: LingerTimes = LING
   };
   const timer = setInterval(() => void look(), times.pollMs).unref();
   socket.once('close', () => clearInterval(timer));
+}
+
+/** For a peer that has said its last: nothing can turn our close into a reset any more, so that there is no need to wait for the peer's. */
+export function destroyWhenWritten(socket: Socket): void {
+  if (socket.writableFinished) socket.destroy();
+  else socket.once('finish', () => socket.destroy());
 }

@@ -3,13 +3,7 @@
 import type { Socket } from 'node:net';
 import { probePeer } from '../probe-peer.ts';
 import { PING_INTERVAL_MS, UNREAD_PONG_INTERVAL_MS } from './constants.ts';
-
-/** What the transport does for its keepalive. */
-export type KeepaliveActions = {
-  /** Sends a ping unless output waits: then the connection is not silent. */
-  ping(): void;
-  pong(): void;
-};
+import type { MessageSender } from './message-sender.ts';
 
 /** Intervals; injected by tests only. */
 export type KeepaliveTimes = { readonly pingMs: number; readonly unreadPongMs: number };
@@ -23,14 +17,14 @@ export const KEEPALIVE_TIMES: KeepaliveTimes = { pingMs: PING_INTERVAL_MS, unrea
  * cannot be answered.
  */
 export class Keepalive {
-  readonly #actions: KeepaliveActions;
+  readonly #sender: MessageSender;
   readonly #times: KeepaliveTimes;
   readonly #pings: NodeJS.Timeout;
   #pongs: NodeJS.Timeout | undefined;
   #unanswered = false;
 
-  constructor(socket: Socket, actions: KeepaliveActions, times: KeepaliveTimes = KEEPALIVE_TIMES) {
-    this.#actions = actions;
+  constructor(socket: Socket, sender: MessageSender, times: KeepaliveTimes = KEEPALIVE_TIMES) {
+    this.#sender = sender;
     this.#times = times;
     probePeer(socket);
     this.#pings = setInterval(() => this.#ping(), times.pingMs).unref();
@@ -43,7 +37,7 @@ export class Keepalive {
 
   /** The socket is not read any more. */
   unread(): void {
-    this.#pongs ??= setInterval(() => this.#actions.pong(), this.#times.unreadPongMs).unref();
+    this.#pongs ??= setInterval(() => this.#pong(), this.#times.unreadPongMs).unref();
   }
 
   /** The socket is read again. */
@@ -60,6 +54,11 @@ export class Keepalive {
   #ping(): void {
     if (this.#unanswered || this.#pongs !== undefined) return;
     this.#unanswered = true;
-    this.#actions.ping();
+    // Where output waits the connection is not silent.
+    if (this.#sender.idle) this.#sender.ping();
+  }
+
+  #pong(): void {
+    if (!this.#sender.full) this.#sender.pong();
   }
 }

@@ -17,10 +17,13 @@ const DIGIT_ZERO = 48;
 export class MessageSender {
   readonly #socket: Socket;
   readonly #encoding: Subprotocol['encoding'];
+  /** A ping that came while too much was queued; only the newest is answered (RFC 6455, 5.5.3). */
+  #latePing: Uint8Array | undefined;
 
   constructor(socket: Socket, { encoding }: Pick<Subprotocol, 'encoding'>) {
     this.#socket = socket;
     this.#encoding = encoding;
+    socket.on('drain', () => this.#answerLate());
   }
 
   /** As much waits in user space as may stand in front of a pong. */
@@ -57,6 +60,12 @@ export class MessageSender {
     this.#frame(wholeFrame(OPCODE.pong, payload));
   }
 
+  /** Answers a ping: at once, or once what is queued has gone where that is too much. */
+  answer(payload: Uint8Array): void {
+    if (this.full) this.#latePing = payload;
+    else this.pong(payload);
+  }
+
   /** The last frame. Without a code the payload is empty, which only ever answers a close frame that had none. */
   close(code: number | undefined, reason?: string): void {
     this.#frame(code === undefined ? wholeFrame(OPCODE.close, EMPTY) : closeFrame(code, reason));
@@ -65,6 +74,11 @@ export class MessageSender {
   #binary(channel: number, payload: Uint8Array): void {
     this.#socket.write(frameHead(OPCODE.binary, payload.length + 1, CHANNEL_BYTES[channel]));
     if (payload.length > 0) this.#socket.write(payload);
+  }
+
+  #answerLate(): void {
+    if (this.#latePing !== undefined) this.pong(this.#latePing);
+    this.#latePing = undefined;
   }
 
   #frame(frame: Buffer): void {

@@ -1,8 +1,10 @@
 // One forwarded port of a WebSocket: a stream whose input comes from the frame parser and whose output goes to the sender.
 
-import { Buffer } from 'node:buffer';
+import type { Buffer } from 'node:buffer';
 import { Duplex } from 'node:stream';
+import { Fifo } from '../fifo.ts';
 import { PENDING_ENTRY_COST_BYTES } from '../limits.ts';
+import { SmallPieces } from '../small-pieces.ts';
 
 /** What a channel needs of its connection. */
 export type ChannelWire = {
@@ -12,8 +14,6 @@ export type ChannelWire = {
   changed(channel: PortChannel): void;
 };
 
-/** Pieces below this are gathered until the end of a socket read. */
-const SMALL_PIECE_BYTES = 1024;
 /** Input is pushed when it is asked for and waits in our own queue otherwise, where what a small piece costs is counted. */
 const READABLE_HIGH_WATER = 1;
 /** One message. */
@@ -24,10 +24,8 @@ export class PortChannel extends Duplex {
   /** Place of the port in the call: it has the channels `2 * index` and `2 * index + 1`. */
   readonly index: number;
   readonly #wire: ChannelWire;
-  #waiting: Buffer[] = [];
-  /** Place of the next piece in `#waiting`, so that taking one moves nothing. */
-  #next = 0;
-  #gathered: Buffer[] = [];
+  readonly #waiting = new Fifo<Buffer>();
+  readonly #small = new SmallPieces();
   #pending = 0;
   #wanted = false;
   #inputEnded = false;
@@ -55,17 +53,15 @@ export class PortChannel extends Duplex {
   /** The next bytes of the client; the buffer may be kept. */
   takeInput(piece: Buffer): void {
     if (this.destroyed || this.#inputEnded) return;
-    if (piece.length < SMALL_PIECE_BYTES) return void this.#gathered.push(piece);
+    if (this.#small.gather(piece)) return;
     this.flush();
     this.#enqueue(piece);
   }
 
   /** Hands on what has been gathered: called at the end of every read. */
   flush(): void {
-    if (this.#gathered.length === 0) return;
-    const gathered = this.#gathered;
-    this.#gathered = [];
-    this.#enqueue(gathered.length === 1 ? (gathered[0] as Buffer) : Buffer.concat(gathered));
+    const chunk = this.#small.take();
+    if (chunk !== undefined) this.#enqueue(chunk);
   }
 
   /** No more input comes; said to the reader behind what waits. */
@@ -79,16 +75,12 @@ export class PortChannel extends Duplex {
   override _read(): void {
     this.#wanted = true;
     if (this.#pending === 0) return;
-    while (this.#wanted && this.#next < this.#waiting.length) {
-      const chunk = this.#waiting[this.#next] as Buffer;
-      this.#next += 1;
+    while (this.#wanted && this.#waiting.length > 0) {
+      const chunk = this.#waiting.shift() as Buffer;
       this.#pending -= chunk.length + PENDING_ENTRY_COST_BYTES;
       this.#wanted = this.push(chunk);
     }
-    if (this.#pending === 0) {
-      this.#forget();
-      if (this.#inputEnded) this.push(null);
-    }
+    if (this.#pending === 0 && this.#inputEnded) this.push(null);
     this.#wire.changed(this);
   }
 
@@ -118,9 +110,8 @@ export class PortChannel extends Duplex {
   }
 
   #forget(): void {
-    this.#waiting = [];
-    this.#next = 0;
+    this.#waiting.clear();
+    this.#small.clear();
     this.#pending = 0;
-    this.#gathered = [];
   }
 }

@@ -9,7 +9,7 @@ import { LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import { CLOSE_CODE } from './constants.ts';
 import { FrameParser } from './frame-parser.ts';
 import { KEEPALIVE_TIMES, Keepalive, type KeepaliveTimes } from './keepalive.ts';
-import { LINGER_TIMES, type LingerTimes, linger } from '../linger.ts';
+import { destroyWhenWritten, LINGER_TIMES, type LingerTimes, linger } from '../linger.ts';
 import { MessageSender } from './message-sender.ts';
 import { PortChannel } from './port-channel.ts';
 import { PortChannels } from './port-channels.ts';
@@ -77,7 +77,6 @@ export class PortForwardWebSocket implements PortForwardTransport {
   #reason = 'connection lost';
   /** Channels whose output waits for room, the one that has waited longest first. */
   #writers: (() => void)[] = [];
-  #latePing: Buffer | undefined;
   #quiet: NodeJS.Timeout | undefined;
   #leaving: NodeJS.Timeout | undefined;
 
@@ -96,14 +95,7 @@ export class PortForwardWebSocket implements PortForwardTransport {
     this.#ports = this.#refusal === undefined ? ports.map((port, index) => new PortChannel(port, index, wire)) : [];
     this.#channels = new PortChannels(this.#ports, protocol.encoding);
     this.#parser = this.#makeParser();
-    this.#keepalive = new Keepalive(
-      socket,
-      {
-        ping: () => this.#state === 'open' && this.#sender.idle && this.#sender.ping(),
-        pong: () => this.#state === 'open' && !this.#sender.full && this.#sender.pong(),
-      },
-      times.keepalive,
-    );
+    this.#keepalive = new Keepalive(socket, this.#sender, times.keepalive);
     socket.setNoDelay(true);
     socket.on('error', (error: NodeJS.ErrnoException) => {
       this.#reason = `connection lost: ${error.code ?? error.message}`;
@@ -153,7 +145,7 @@ export class PortForwardWebSocket implements PortForwardTransport {
       messageStart: () => this.#channels.messageStart(),
       messagePiece: (piece) => this.#state === 'open' && this.#channels.messagePiece(piece),
       messageEnd: () => this.#state === 'open' && this.#channels.messageEnd(),
-      ping: (payload) => this.#ping(payload),
+      ping: (payload) => this.#sender.answer(payload),
       pong: () => undefined,
       close: (code) => this.#clientClosed(code),
       failed: (code, reason) => this.#broken(code, reason),
@@ -185,15 +177,7 @@ export class PortForwardWebSocket implements PortForwardTransport {
   }
 
   #drained(): void {
-    if (this.#latePing !== undefined && this.#state === 'open') this.#sender.pong(this.#latePing);
-    this.#latePing = undefined;
     while (this.#writers.length > 0 && (this.#state !== 'open' || !this.#sender.full)) this.#writers.shift()?.();
-  }
-
-  #ping(payload: Buffer): void {
-    if (this.#state !== 'open') return;
-    if (this.#sender.full) this.#latePing = payload;
-    else this.#sender.pong(payload);
   }
 
   #failed(channel: PortChannel, message: string): void {
@@ -224,9 +208,7 @@ export class PortForwardWebSocket implements PortForwardTransport {
       this.#sender.close(code);
       this.#leave(`client closed with ${code ?? 'no code'}`);
     }
-    // Nothing more comes from the client, so nothing can turn our close into a reset: no need to wait for the client's.
-    if (this.#socket.writableFinished) this.#socket.destroy();
-    else this.#socket.once('finish', () => this.#socket.destroy());
+    destroyWhenWritten(this.#socket);
   }
 
   #broken(code: number, reason: string): void {

@@ -12,7 +12,8 @@ import { CLOSE_CODE } from './constants.ts';
 import { FrameParser } from './frame-parser.ts';
 import { InputQueue } from '../input-queue.ts';
 import { KEEPALIVE_TIMES, Keepalive, type KeepaliveTimes } from './keepalive.ts';
-import { LINGER_TIMES, type LingerTimes, linger } from '../linger.ts';
+import { destroyWhenWritten, LINGER_TIMES, type LingerTimes, linger } from '../linger.ts';
+import { tcpKey } from '../tcp-table.ts';
 import { unsentBytes } from '../unsent-bytes.ts';
 import { MessageSender } from './message-sender.ts';
 import { Pace } from './pace.ts';
@@ -59,8 +60,6 @@ export class WebSocketTransport implements Transport {
   #state: State = 'open';
   #reading = true;
   #wantsDrain = false;
-  /** A ping that came while too much was queued; only the newest is answered (RFC 6455, 5.5.3). */
-  #latePing: Buffer | undefined;
   #lossReason = 'connection lost';
 
   constructor(connection: WebSocketConnection, times: TransportTimes = TIMES) {
@@ -77,25 +76,18 @@ export class WebSocketTransport implements Transport {
       closed: (reason) => this.#handlers?.closed(reason),
     });
     this.#parser = this.#makeParser();
-    this.#keepalive = new Keepalive(
-      socket,
-      {
-        ping: () => this.#state === 'open' && this.#sender.idle && this.#sender.ping(),
-        pong: () => this.#state === 'open' && !this.#sender.full && this.#sender.pong(),
-      },
-      times.keepalive,
-    );
+    this.#keepalive = new Keepalive(socket, this.#sender, times.keepalive);
     this.#pace = new Pace({
       ping: (payload) => this.#state === 'open' && this.#sender.ping(payload),
       opened: () => this.#room(),
-      unsent: () => unsentBytes(socket.localPort ?? 0, socket.remotePort ?? 0),
+      unsent: () => unsentBytes(tcpKey(socket)),
     });
     socket.setNoDelay(true);
     socket.on('error', (error: NodeJS.ErrnoException) => {
       this.#lossReason = `connection lost: ${error.code ?? error.message}`;
     });
     socket.once('close', () => this.#socketClosed());
-    socket.on('drain', () => this.#drained());
+    socket.on('drain', () => this.#room());
     if (head.length > 0) socket.unshift(head);
     this.#sender.message(streams.stdout ? CHANNEL.stdout : streams.stderr ? CHANNEL.stderr : CHANNEL.status, NOTHING);
   }
@@ -159,7 +151,7 @@ export class WebSocketTransport implements Transport {
       messageStart: () => channels.messageStart(),
       messagePiece: (piece) => channels.messagePiece(piece),
       messageEnd: () => channels.messageEnd(),
-      ping: (payload) => this.#ping(payload),
+      ping: (payload) => this.#sender.answer(payload),
       pong: (payload) => this.#pace.pong(payload),
       close: (code) => this.#clientClosed(code),
       failed: (code, reason) => this.#fail(code, reason),
@@ -191,18 +183,6 @@ export class WebSocketTransport implements Transport {
     this.#handlers?.resize({ columns, rows });
   }
 
-  #ping(payload: Buffer): void {
-    if (this.#state !== 'open') return;
-    if (this.#sender.full) this.#latePing = payload;
-    else this.#sender.pong(payload);
-  }
-
-  #drained(): void {
-    if (this.#latePing !== undefined && this.#state === 'open') this.#sender.pong(this.#latePing);
-    this.#latePing = undefined;
-    this.#room();
-  }
-
   /** The session may write again once neither the socket nor the pace holds it back. */
   #room(): void {
     if (this.#sender.full || this.#pace.closed) return;
@@ -216,9 +196,7 @@ export class WebSocketTransport implements Transport {
       this.#sender.close(code);
       this.#lost(`client closed with ${code ?? 'no code'}`);
     }
-    // Nothing more comes from the client, so nothing can turn our close into a reset: no need to wait for the client's.
-    if (this.#socket.writableFinished) this.#socket.destroy();
-    else this.#socket.once('finish', () => this.#socket.destroy());
+    destroyWhenWritten(this.#socket);
   }
 
   #fail(code: number, reason: string): void {
