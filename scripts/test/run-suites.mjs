@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { root } from '../setup/paths.mjs';
 import { suites } from './suites.mjs';
 
@@ -63,6 +64,7 @@ function runFiles({ name, files, jobs }) {
   ];
   const args = [
     '--conditions=source',
+    `--import=${pathToFileURL(join(root, 'scripts/test/whole-errors.mjs')).href}`,
     '--test',
     `--test-concurrency=${jobs}`,
     `--test-timeout=${TEST_TIMEOUT}`,

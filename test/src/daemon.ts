@@ -115,6 +115,8 @@ export class TestDaemon implements AsyncDisposable {
     this.#process = child;
     child.stderr?.pipe(createWriteStream(join(this.dir, 'berthd.log'), { flags: 'a' }));
     [this.#streaming, this.#metrics] = await readyLine(child, () => this.log());
+    // One that has found no daemon meanwhile refuses calls for a while, as gRPC's clients do; who calls from here on asks this daemon.
+    this.#dropClient();
   }
 
   /** SIGKILL: as if the machine had taken it. */
@@ -178,9 +180,13 @@ export class TestDaemon implements AsyncDisposable {
     }
   }
 
-  async #end(signal?: NodeJS.Signals): Promise<void> {
+  #dropClient(): void {
     this.#client?.close();
     this.#client = undefined;
+  }
+
+  async #end(signal?: NodeJS.Signals): Promise<void> {
+    this.#dropClient();
     const child = this.#process;
     if (child === undefined) return;
     this.#process = undefined;

@@ -69,6 +69,14 @@ async function assertNumbered(file: string, records: number): Promise<void> {
   assert.equal(records, expected + 1);
 }
 
+test('who calls while the daemon is away is refused, and answered once it is back', async () => {
+  await using daemon = await TestDaemon.start({ built: true });
+  await daemon.kill();
+  await assert.rejects(daemon.client.runtime.version(), { status: 'UNAVAILABLE' });
+  await daemon.start();
+  assert.equal((await daemon.client.runtime.version()).runtimeName, 'berth');
+});
+
 test('containers that end while no daemon is there show their true exit code and time', async () => {
   await using daemon = await TestDaemon.start();
   const pod = await runPod(daemon);

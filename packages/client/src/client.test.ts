@@ -1,6 +1,9 @@
 // Calls of the daemon and image import, against a fake daemon over a real socket.
 import assert from 'node:assert/strict';
+import { renameSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ListContainersResponseSchema } from '@berth/cri-api';
 import { connect, messageToJson, RpcError } from './index.ts';
 import { FakeDaemon } from './testing/fake-daemon.ts';
@@ -40,6 +43,31 @@ test('without a daemon a call fails soon and says why', async () => {
     (error) =>
       error instanceof RpcError && error.status === 'UNAVAILABLE' && error.code === undefined && /ENOENT/.test(error.message),
   );
+});
+
+test('a daemon that was restarted answers, also to a program that called while it was away', async () => {
+  await using daemon = await FakeDaemon.start();
+  await using old = connect(daemon);
+  const away = `${daemon.socket}.away`;
+  renameSync(daemon.socket, away);
+  let attempts = 0;
+  await using nobody = createServer((socket) => {
+    attempts += 1;
+    socket.destroy();
+  });
+  await new Promise<void>((resolve) => nobody.listen(daemon.socket, resolve));
+  // Six take a second and a half; by gRPC's own pauses 13 s at least.
+  const until = Date.now() + 10_000;
+  while (attempts < 6) {
+    await assert.rejects(old.runtime.version(), (error) => error instanceof RpcError && error.status === 'UNAVAILABLE');
+    assert.ok(Date.now() < until, `asked ${attempts} times only`);
+    await sleep(20);
+  }
+  await new Promise((resolve) => nobody.close(resolve));
+  renameSync(away, daemon.socket);
+  await using fresh = connect(daemon);
+  assert.equal((await fresh.runtime.version()).runtimeVersion, '9.9.9', 'a new one is not refused for what the old one has found');
+  while ((await old.runtime.version().catch(() => undefined)) === undefined) await sleep(20);
 });
 
 test('a call can be aborted, before and under way', async () => {

@@ -9,6 +9,13 @@ import { type CallOptions, type ServiceClient, serviceClient } from './service-c
 export const DEFAULT_SOCKET = '/run/berth/berth.sock';
 /** The limit of kubelet and of the daemon for one message. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+/**
+ * After an attempt to connect that failed, calls are refused without another one for this long at first, and for this long at most, give
+ * or take a fifth. gRPC's own 1 s and 2 min are for networks with many clients; a unix socket is asked for microseconds, and a daemon that
+ * was restarted must not seem gone to a program that asked meanwhile.
+ */
+const FIRST_RECONNECT_MS = 100;
+const MAX_RECONNECT_MS = 1_000;
 
 /** A connection to a daemon. Made lazily: nothing is sent before the first call. */
 export type BerthClient = AsyncDisposable & {
@@ -31,6 +38,10 @@ export function connect({ socket = DEFAULT_SOCKET }: { socket?: string } = {}): 
     'grpc.default_authority': 'localhost',
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
+    'grpc.initial_reconnect_backoff_ms': FIRST_RECONNECT_MS,
+    'grpc.max_reconnect_backoff_ms': MAX_RECONNECT_MS,
+    // Else clients of one socket share its state: a new one would be refused because of what an older one has found.
+    'grpc.use_local_subchannel_pool': 1,
   });
   const close = (): void => channel.close();
   return {
