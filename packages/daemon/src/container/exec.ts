@@ -5,10 +5,11 @@ import { ExecFailed, type Shim, ShimLost } from '../stdio/shim.ts';
 import { BerthError } from '../util/errors.ts';
 import type { Container } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
+import { mustRun, mustRunUnfrozen } from './must-run.ts';
 
 /**
  * Starts the program; what comes back is its supervisor. Its output waits until somebody subscribes; closing it kills the program's session.
- * @throws BerthError `CONTAINER_NOT_RUNNING`, `COMMAND_NOT_FOUND`, `COMMAND_NOT_EXECUTABLE`, `WORKING_DIRECTORY`, `EXEC_FAILED`, `SHIM_LOST`
+ * @throws BerthError `CONTAINER_NOT_RUNNING`, `CONTAINER_PAUSED`, `COMMAND_NOT_FOUND`, `COMMAND_NOT_EXECUTABLE`, `WORKING_DIRECTORY`, `EXEC_FAILED`, `SHIM_LOST`
  */
 export async function execInContainer(
   deps: ContainerDeps,
@@ -16,7 +17,7 @@ export async function execInContainer(
   program: Program,
   signal: AbortSignal,
 ): Promise<Shim> {
-  mustRun(container);
+  await mustRunUnfrozen(deps.runtime, container);
   const settings = await deps.runtime.programFor(container.meta.spec, program);
   try {
     return await deps.connectExec(
@@ -31,13 +32,6 @@ export async function execInContainer(
     mustRun(container);
     throw execError(error, container, program);
   }
-}
-
-/** @throws BerthError `CONTAINER_NOT_RUNNING` with the state, and the exit code where there is one */
-export function mustRun({ id, status }: Container): void {
-  if (status.state === 'running') return;
-  const exit = status.exit === undefined ? '' : ` with code ${status.exit.code}`;
-  throw new BerthError('failed-precondition', 'CONTAINER_NOT_RUNNING', `container ${id} is not running: ${status.state}${exit}`);
 }
 
 function execError(error: unknown, container: Container, { command: [name = ''] }: Program): unknown {
