@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { room } from '../room.ts';
 
 const TYPE = { synStream: 1, synReply: 2, reset: 3, ping: 6, goAway: 7 } as const;
 const FIN = 0x01;
@@ -144,8 +145,7 @@ export class SpdyConnection {
 
   /** Room again after a `write` that returned false, or the connection's end. */
   async drained(): Promise<void> {
-    if (!this.socket.writableNeedDrain) return;
-    this.#draining ??= Promise.race([once(this.socket, 'drain'), once(this.socket, 'close')]).finally(() => {
+    this.#draining ??= room(this.socket).finally(() => {
       this.#draining = undefined;
     });
     await this.#draining;
