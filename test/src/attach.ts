@@ -9,7 +9,8 @@ const KEPT_BYTES = 4 * 1024 * 1024;
 /** A client that sends waits while more than this is on its way, bytes. */
 const SEND_AHEAD_BYTES = 4 * 1024 * 1024;
 
-class Channel {
+/** Counts and hashes what comes on one channel. */
+export class Channel {
   bytes = 0;
   readonly #hash: Hash = createHash('sha256');
   readonly #kept: Buffer[] = [];
@@ -34,7 +35,12 @@ class Channel {
   }
 }
 
-export type AttachClientOptions = { readonly protocol?: string; readonly from?: 'start' };
+export type AttachClientOptions = {
+  readonly protocol?: string;
+  readonly from?: 'start';
+  /** For `https` URLs: what the server's certificate must go back to. */
+  readonly ca?: Buffer;
+};
 
 /** One attach session seen from the client. */
 export class AttachClient implements Disposable {
@@ -74,6 +80,7 @@ export class AttachClient implements Disposable {
     const target = options.from === undefined ? url : `${url}?from=${options.from}`;
     const socket = new WebSocket(target.replace(/^http/, 'ws'), options.protocol ?? 'v5.channel.k8s.io', {
       perMessageDeflate: false,
+      ...(options.ca === undefined ? {} : { ca: options.ca }),
     });
     const client = new AttachClient(socket);
     await new Promise<void>((resolve, reject) => {

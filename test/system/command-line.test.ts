@@ -10,7 +10,9 @@ import { berth, berthAtTerminal } from '../src/berth.ts';
 import { collect } from '../src/crictl.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { eventually } from '../src/processes.ts';
+import { randomBlocks } from '../src/random.ts';
 
+const MIB = 1024 * 1024;
 const IMAGE = 'berth.local/busybox';
 
 let daemon: TestDaemon;
@@ -46,6 +48,14 @@ test('run: every first byte, both streams, the exit code; --rm leaves nothing', 
 test('run -i: all byte values through a pipe and back, and the end of the pipe is the end of the container', async () => {
   const bytes = Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 7 + (i >> 8)) & 0xff));
   const { code, stdout, stderr } = await berth(daemon, ['run', '-i', '--rm', IMAGE, 'sha256sum'], bytes);
+  assert.deepEqual([code, stderr], [0, '']);
+  assert.equal(stdout.slice(0, 64), createHash('sha256').update(bytes).digest('hex'));
+});
+
+test('run -i into a program that reads slowly: every byte, and no word of the machinery on stderr', async () => {
+  const bytes = Buffer.concat([...randomBlocks(24 * MIB, 21)]);
+  const slow = 'for i in $(seq 40); do dd bs=65536 count=8 2>/dev/null; sleep 0.05; done; cat';
+  const { code, stdout, stderr } = await berth(daemon, ['run', '-i', '--rm', IMAGE, 'sh', '-c', `{ ${slow}; } | sha256sum`], bytes);
   assert.deepEqual([code, stderr], [0, '']);
   assert.equal(stdout.slice(0, 64), createHash('sha256').update(bytes).digest('hex'));
 });

@@ -1,4 +1,4 @@
-/** TLS, draining and the idle time-out with the whole daemon and real containers. */
+/** TLS, the end of the grace period and the idle time-out with the whole daemon and real containers. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
@@ -12,7 +12,6 @@ import { Certificates } from '../../packages/daemon/src/testing/certificates.ts'
 import { AttachClient } from '../src/attach.ts';
 import { collect, type Ran } from '../src/crictl.ts';
 import { TestDaemon } from '../src/daemon.ts';
-import { RawConnection, upgradeHeaders } from '../src/http.ts';
 import { runContainer, runPod } from '../src/pods.ts';
 import { eventually, listProcesses } from '../src/processes.ts';
 import { randomFile } from '../src/random.ts';
@@ -88,73 +87,6 @@ test('over TLS with client certificates: berth attach and the library, by option
   await container.exited();
   await assert.rejects(attach(daemon.client, container.id, { tls }), RpcError);
   assert.ok(!daemon.log().includes('BEGIN'), 'no key in the log');
-});
-
-/** Reads at about a rate: looks often and reads nothing while it is ahead. */
-function throttle(client: AttachClient, bytesPerSecond: number): void {
-  const began = performance.now();
-  const timer = setInterval(() => {
-    if (client.closed !== undefined) return clearInterval(timer);
-    if (client.stdout.bytes > ((performance.now() - began) / 1000) * bytesPerSecond) client.pause();
-    else client.resume();
-  }, 20);
-}
-
-test('tail: 100 of 100 sessions at 1 MB/s get every byte and the status, containers exiting after their last write, daemon draining', async () => {
-  await using daemon = await TestDaemon.start({ settings: '[streaming]\ndrain_ms = 120000' });
-  const file = join(daemon.dir, 'data');
-  const size = 6 * MIB;
-  const expected = await randomFile(file, size, 5);
-  const pod = await runPod(daemon);
-  const mounts = [{ containerPath: '/data', hostPath: file }];
-  const containers = await Promise.all(
-    Array.from({ length: 10 }, async () => await runContainer(daemon, pod, 'read go; cat /data', { stdin: true, mounts })),
-  );
-  const bystander = await runContainer(daemon, pod, 'read go', { stdin: true });
-  const clients: AttachClient[] = [];
-  const writers: AttachClient[] = [];
-  for (const container of containers) {
-    const own = await Promise.all(
-      Array.from({ length: 10 }, async (_, i) => await AttachClient.open(await container.attachUrl({ stdin: i === 0 }))),
-    );
-    clients.push(...own);
-    if (own[0] !== undefined) writers.push(own[0]);
-  }
-  const late = await bystander.attachUrl();
-  for (const client of clients) throttle(client, 1_000_000);
-  for (const writer of writers) await writer.send('go\n');
-  await eventually('output is under way everywhere', () => clients.every((client) => client.stdout.bytes > 0), 60_000);
-  daemon.signal('SIGTERM');
-
-  // Draining: nothing new, and said so; everything else is served.
-  await eventually('Attach is refused', async () => {
-    const error: unknown = await bystander.attachUrl().catch((refused: unknown) => refused);
-    if (!(error instanceof RpcError)) return false;
-    assert.deepEqual([error.status, error.code], ['UNAVAILABLE', 'DAEMON_STOPPING']);
-    return true;
-  });
-  using raw = await RawConnection.open(late);
-  assert.equal(await raw.request(late, upgradeHeaders()), 503);
-  await Promise.all(containers.map((each) => each.exited()));
-  assert.ok(
-    clients.some((client) => client.closed === undefined),
-    'sessions outlive their containers while they read',
-  );
-
-  for (const client of clients) await client.ended(180_000);
-  const results = clients.map(({ stdout, status, closed, faults }) => ({
-    bytes: stdout.bytes,
-    sha256: stdout.sha256(),
-    status: status?.status,
-    code: closed?.code,
-    faults,
-  }));
-  assert.deepEqual(
-    results,
-    Array.from({ length: 100 }, () => ({ bytes: size, sha256: expected, status: 'Success', code: 1000, faults: [] })),
-  );
-  await daemon.stopped();
-  await daemon.start();
 });
 
 test('after its grace period the daemon ends sessions with a status that says that the container goes on; a second signal ends the grace', async () => {

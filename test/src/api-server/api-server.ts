@@ -19,16 +19,18 @@ type Node = { readonly client: BerthClient; readonly logs: string };
 
 export class ApiServer implements AsyncDisposable {
   readonly cluster: Cluster;
-  /** What went wrong between this server and the daemon that no client may see: a test expects none. */
+  /** What went wrong between this server and the daemon that no client may see, Node's warnings among it: a test expects none. */
   readonly faults: string[] = [];
   /** What clients asked for and how it was passed on, in the order in which it was: `exec SPDY/3.1 raw`. */
   readonly upgrades: string[] = [];
   readonly #node: Node;
   readonly #http: Server;
   readonly #upgraded = new Set<Socket>();
+  readonly #warned = (warning: Error): number => this.faults.push(String(warning));
 
   private constructor(node: Node) {
     this.#node = node;
+    process.on('warning', this.#warned);
     this.cluster = new Cluster(node.client, node.logs);
     this.#http = createServer((request, response) => {
       const { url } = parse(request);
@@ -65,6 +67,7 @@ export class ApiServer implements AsyncDisposable {
     await this.cluster.clear().catch(() => undefined);
     for (const socket of this.#upgraded) socket.destroy();
     this.#http.closeAllConnections();
+    process.off('warning', this.#warned);
     await new Promise((resolve) => this.#http.close(resolve));
   }
 

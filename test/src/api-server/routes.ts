@@ -1,7 +1,7 @@
 /** The API server's plain requests: discovery, pods, logs. */
-import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { json as readJson } from 'node:stream/consumers';
+import { room } from '../room.ts';
 import { ApiError, type Cluster } from './cluster.ts';
 import { DISCOVERY } from './discovery.ts';
 import { lastLines, logContent } from './log-content.ts';
@@ -69,7 +69,7 @@ async function sendLog(cluster: Cluster, { namespace, name, query }: PodRequest,
   }
   for await (const piece of logContent(instance.logFile, follow ? async () => await pod.isRunning(instance) : undefined)) {
     if (response.destroyed) return;
-    if (!response.write(piece)) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+    if (!response.write(piece)) await room(response);
   }
   response.end();
 }

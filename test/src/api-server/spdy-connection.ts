@@ -1,7 +1,9 @@
 /** The client's side of SPDY/3.1 as Go clients of Kubernetes speak it: upgrade, streams, pings; no flow control. */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { room } from '../room.ts';
 
 const TYPE = { synStream: 1, synReply: 2, reset: 3, ping: 6, goAway: 7 } as const;
 const FIN = 0x01;
@@ -72,6 +74,8 @@ export class SpdyConnection {
   readonly socket: Socket;
   /** Pings that the server has answered. */
   pongs = 0;
+  /** GOAWAYs that the server has sent. */
+  goAways = 0;
   readonly #streams = new Map<number, Open>();
   #pending: Buffer = Buffer.alloc(0);
   #nextId = 1;
@@ -91,9 +95,15 @@ export class SpdyConnection {
     if (rest.length > 0) this.#take(rest);
   }
 
-  /** The HTTP part alone. @throws UpgradeRefused */
-  static async upgrade(url: URL, protocols: readonly string[]): Promise<{ readonly socket: Socket; readonly rest: Buffer }> {
-    const socket = connect(Number(url.port), url.hostname);
+  /** The HTTP part alone; over TLS, for `https`, `ca` is what the server's certificate must go back to. @throws UpgradeRefused */
+  static async upgrade(
+    url: URL,
+    protocols: readonly string[],
+    ca?: Uint8Array,
+  ): Promise<{ readonly socket: Socket; readonly rest: Buffer }> {
+    const to = { port: Number(url.port), host: url.hostname };
+    const socket =
+      url.protocol === 'https:' ? connectTls({ ...to, ...(ca === undefined ? {} : { ca: Buffer.from(ca) }) }) : connect(to);
     socket.setNoDelay(true);
     socket.on('error', () => socket.destroy());
     const lines = protocols.map((name) => `X-Stream-Protocol-Version: ${name}\r\n`).join('');
@@ -118,8 +128,8 @@ export class SpdyConnection {
     throw new UpgradeRefused(status, Buffer.concat(body).toString());
   }
 
-  static async open(url: URL, protocols: readonly string[] = ['v4.channel.k8s.io']): Promise<SpdyConnection> {
-    const { socket, rest } = await SpdyConnection.upgrade(url, protocols);
+  static async open(url: URL, protocols: readonly string[] = ['v4.channel.k8s.io'], ca?: Uint8Array): Promise<SpdyConnection> {
+    const { socket, rest } = await SpdyConnection.upgrade(url, protocols, ca);
     const connection = new SpdyConnection(socket, rest);
     socket.resume();
     return connection;
@@ -144,8 +154,7 @@ export class SpdyConnection {
 
   /** Room again after a `write` that returned false, or the connection's end. */
   async drained(): Promise<void> {
-    if (!this.socket.writableNeedDrain) return;
-    this.#draining ??= Promise.race([once(this.socket, 'drain'), once(this.socket, 'close')]).finally(() => {
+    this.#draining ??= room(this.socket).finally(() => {
       this.#draining = undefined;
     });
     await this.#draining;
@@ -180,7 +189,10 @@ export class SpdyConnection {
       return;
     }
     const type = header.readUInt16BE(2);
-    if (type === TYPE.goAway) return;
+    if (type === TYPE.goAway) {
+      this.goAways += 1;
+      return;
+    }
     const id = body.readUInt32BE();
     if (type === TYPE.ping) {
       if (id % 2 === 1) this.pongs += 1;

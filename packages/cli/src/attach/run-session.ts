@@ -1,5 +1,6 @@
 // One attach session between the user's terminal or pipes and a container.
 import { once } from 'node:events';
+import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { AttachSession, SessionEnd } from '@berth/client';
 import type { Daemon } from '../daemon.ts';
@@ -75,6 +76,17 @@ export async function runSession(daemon: Daemon, target: SessionTarget, interrup
   }
 }
 
+/** Waits for room or the end, and takes away the listeners for both: it is called for every piece of a large input. */
+async function drained(stdin: Writable): Promise<void> {
+  const over = new AbortController();
+  const { signal } = over;
+  try {
+    await Promise.race([once(stdin, 'drain', { signal }), once(stdin, 'close', { signal })]);
+  } finally {
+    over.abort();
+  }
+}
+
 /** Passes input on until its end, the detach keys or the session's end. */
 async function pumpInput(session: AttachSession, detachKeys: Uint8Array): Promise<void> {
   const { stdin } = session;
@@ -87,7 +99,7 @@ async function pumpInput(session: AttachSession, detachKeys: Uint8Array): Promis
       const { pass, detach } = keys.push(chunk as Buffer);
       if (pass.length > 0) stdin.write(pass);
       if (detach) return session.detach();
-      while (stdin.writableLength >= enough && !stdin.destroyed) await Promise.race([once(stdin, 'drain'), once(stdin, 'close')]);
+      while (stdin.writableLength >= enough && !stdin.destroyed) await drained(stdin);
       if (stdin.destroyed) return;
     }
   } catch {

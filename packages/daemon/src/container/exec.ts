@@ -6,11 +6,11 @@ import { ExecFailed, type Shim, ShimLost } from '../stdio/shim.ts';
 import { BerthError } from '../util/errors.ts';
 import type { Container } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
-import type { ContainerStatus } from './status.ts';
+import { mustRun, mustRunUnfrozen } from './must-run.ts';
 
 /**
  * Starts the program; what comes back is its supervisor. Its output waits until somebody subscribes; closing it kills the program's session.
- * @throws BerthError `CONTAINER_NOT_RUNNING`, `COMMAND_NOT_FOUND`, `COMMAND_NOT_EXECUTABLE`, `WORKING_DIRECTORY`, `EXEC_FAILED`, `SHIM_LOST`
+ * @throws BerthError `CONTAINER_NOT_RUNNING`, `CONTAINER_PAUSED`, `COMMAND_NOT_FOUND`, `COMMAND_NOT_EXECUTABLE`, `WORKING_DIRECTORY`, `EXEC_FAILED`, `SHIM_LOST`
  */
 export async function execInContainer(
   deps: ContainerDeps,
@@ -18,7 +18,7 @@ export async function execInContainer(
   program: Program,
   signal: AbortSignal,
 ): Promise<Shim> {
-  mustRun(container.id, container.status);
+  await mustRunUnfrozen(deps.runtime, container);
   const settings = await deps.runtime.programFor(container.meta.spec, program);
   try {
     return await deps.connectExec(
@@ -30,16 +30,9 @@ export async function execInContainer(
   } catch (error) {
     signal.throwIfAborted();
     // It may have ended while the program was on its way.
-    mustRun(container.id, container.status);
+    mustRun(container);
     throw execError(error, container, program);
   }
-}
-
-/** @throws BerthError `CONTAINER_NOT_RUNNING` with the state, and the exit code where there is one */
-export function mustRun(id: string, { state, exit }: Pick<ContainerStatus, 'state' | 'exit'>): void {
-  if (state === 'running') return;
-  const code = exit === undefined ? '' : ` with code ${exit.code}`;
-  throw new BerthError('failed-precondition', 'CONTAINER_NOT_RUNNING', `container ${id} is not running: ${state}${code}`);
 }
 
 function execError(error: unknown, container: Container, { command: [name = ''] }: Program): unknown {

@@ -13,6 +13,12 @@ test('Attach is refused in the order of the validation table', async () => {
   await assert.rejects(host.cri.attach({ ...all, containerId: 'f'.repeat(64) }), refused('NOT_FOUND', 'f'.repeat(64)));
   await assert.rejects(host.cri.attach({ ...all, containerId: pod }), refused('NOT_FOUND', pod));
   await assert.rejects(host.cri.attach({ ...all, containerId: created }), refused('FAILED_PRECONDITION', 'created'));
+  host.runtime.freeze(plain, '/cgroup/of/plain');
+  await assert.rejects(
+    host.cri.attach({ containerId: plain, tty: true }),
+    refused('FAILED_PRECONDITION', 'paused', '/cgroup/of/plain', 'thaw'),
+  );
+  host.runtime.freeze(plain, undefined);
   await assert.rejects(host.cri.attach({ containerId: plain, tty: true, stderr: true }), refused('INVALID_ARGUMENT', 'tty'));
   await assert.rejects(host.cri.attach({ containerId: plain, tty: true }), refused('INVALID_ARGUMENT', 'no tty'));
   await assert.rejects(

@@ -1,7 +1,8 @@
 /** Attach: checks the request in the order of "Attach, exactly", then asks for a URL. */
 import type { AttachRequest, RuntimeService } from '@berth/cri-api';
-import type { AttachTarget } from '../container/attach-target.ts';
-import { mustRun } from '../container/exec.ts';
+import { type AttachTarget, attachTarget } from '../container/attach-target.ts';
+import type { Container } from '../container/container.ts';
+import { mustRunUnfrozen } from '../container/must-run.ts';
 import { BerthError } from '../util/errors.ts';
 import type { Handlers } from './call.ts';
 import type { AttachStreams, CriDeps } from './deps.ts';
@@ -12,27 +13,26 @@ const ATTACHABLE_RUNTIME = 'lcr';
 export const attach = (deps: CriDeps): Pick<Handlers<typeof RuntimeService>, 'attach'> => ({
   attach: async (request) => {
     if (request.containerId === '') throw new BerthError('invalid-argument', 'ID_MISSING', 'missing required container_id');
-    const { id } = deps.containers.store.get(request.containerId);
-    const target = deps.containers.attachTarget(id);
-    if (target === undefined) throw new BerthError('not-found', 'CONTAINER_NOT_FOUND', `no container has the id "${id}"`);
-    return { url: await deps.attach.issue(target, checkAttach(target, request)) };
+    const container = deps.containers.store.get(request.containerId);
+    checkRuntime(container);
+    await mustRunUnfrozen(deps.runtime, container);
+    const target = attachTarget(container);
+    return { url: await deps.attach.issue(target, checkStreams(target, request)) };
   },
 });
 
+function checkRuntime({ id, meta: { runtime } }: Container): void {
+  if (runtime === ATTACHABLE_RUNTIME) return;
+  throw new BerthError(
+    'unimplemented',
+    'RUNTIME_NOT_ATTACHABLE',
+    `container ${id} has the runtime "${runtime}"; only LCR containers can be attached`,
+  );
+}
+
 /** What remains of the request once it has been checked against the container. */
-export function checkAttach(
-  target: AttachTarget,
-  request: Pick<AttachRequest, 'stdin' | 'stdout' | 'stderr' | 'tty'>,
-): AttachStreams {
+function checkStreams(target: AttachTarget, request: Pick<AttachRequest, 'stdin' | 'stdout' | 'stderr' | 'tty'>): AttachStreams {
   const { stdin, stdout, tty } = request;
-  if (target.runtime !== ATTACHABLE_RUNTIME) {
-    throw new BerthError(
-      'unimplemented',
-      'RUNTIME_NOT_ATTACHABLE',
-      `container ${target.id} has the runtime "${target.runtime}"; only LCR containers can be attached`,
-    );
-  }
-  mustRun(target.id, target);
   if (tty && !target.tty) {
     throw new BerthError(
       'invalid-argument',

@@ -14,7 +14,10 @@ export const containerStatuses = (deps: CriDeps): Pick<Handlers<typeof RuntimeSe
   containerStatus: async ({ containerId, verbose }) => {
     if (containerId === '') throw new BerthError('invalid-argument', 'ID_MISSING', 'missing required container_id');
     const container = deps.containers.store.get(containerId);
-    return { status: containerStatus(container), info: verbose ? { info: JSON.stringify(verboseInfo(container)) } : {} };
+    return {
+      status: containerStatus(container),
+      info: verbose ? { info: JSON.stringify(await verboseInfo(deps, container)) } : {},
+    };
   },
 
   listContainers: async ({ filter }) => ({
@@ -93,13 +96,17 @@ function signalNames(): [number, keyof typeof Signal][] {
   return names.filter((entry): entry is [number, keyof typeof Signal] => Object.hasOwn(Signal, entry[1]));
 }
 
-function verboseInfo(container: Container): object {
-  const { meta, status } = container;
+async function verboseInfo({ runtime }: CriDeps, container: Container): Promise<object> {
+  const { meta } = container;
+  const frozenAt = container.status.state === 'running' ? await runtime.frozenAt(meta.spec) : undefined;
+  const { status } = container;
   return {
     sandboxID: meta.spec.pod.id,
     runtimeType: meta.runtime,
     name: meta.name,
     state: status.state,
+    // CRI has no state for it: the container is shown as running.
+    ...(frozenAt === undefined ? {} : { frozenAt }),
     removing: status.removing,
     ...(status.pid === undefined ? {} : { pid: status.pid }),
     ...(status.exit === undefined ? {} : { exit: { ...status.exit, finishedAtNs: `${status.exit.finishedAtNs}` } }),

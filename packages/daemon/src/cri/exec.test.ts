@@ -11,6 +11,16 @@ test('Exec is refused in order, and gives a URL for the rest', async () => {
   await assert.rejects(host.cri.exec({ ...all, cmd: ['x'] }), refused('INVALID_ARGUMENT', 'missing required container_id'));
   await assert.rejects(host.cri.exec({ ...all, containerId: pod, cmd: ['x'] }), refused('NOT_FOUND', pod));
   await assert.rejects(host.cri.exec({ ...all, containerId: created, cmd: ['x'] }), refused('FAILED_PRECONDITION', 'created'));
+  host.runtime.freeze(container, '/cgroup/of/it');
+  await assert.rejects(
+    host.cri.exec({ ...all, containerId: container }),
+    refused('FAILED_PRECONDITION', 'paused', '/cgroup/of/it', 'thaw'),
+  );
+  await assert.rejects(
+    host.cri.execSync({ containerId: container, cmd: ['out'] }),
+    refused('FAILED_PRECONDITION', 'paused', '/cgroup/of/it', 'thaw'),
+  );
+  host.runtime.freeze(container, undefined);
   await assert.rejects(host.cri.exec({ ...all, containerId: container }), refused('INVALID_ARGUMENT', 'no command'));
   await assert.rejects(host.cri.exec({ ...all, containerId: container, cmd: [''] }), refused('INVALID_ARGUMENT', 'no command'));
   await assert.rejects(

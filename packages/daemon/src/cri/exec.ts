@@ -1,7 +1,7 @@
 /** Exec and ExecSync: a program besides init, with a client on its streams or with its output as an answer. */
 import type { ExecRequest, RuntimeService } from '@berth/cri-api';
-import { mustRun } from '../container/exec.ts';
 import type { Container } from '../container/container.ts';
+import { mustRun, mustRunUnfrozen } from '../container/must-run.ts';
 import { collectOutput } from '../stdio/collect-output.ts';
 import type { Shim } from '../stdio/shim.ts';
 import { BerthError } from '../util/errors.ts';
@@ -20,26 +20,32 @@ const SIGKILL = 9;
 
 export const exec = (deps: CriDeps): Pick<Handlers<typeof RuntimeService>, 'exec' | 'execSync'> => ({
   exec: async (request) => {
-    const container = find(deps, request.containerId, request.cmd);
+    const container = find(deps, request.containerId);
+    await mustRunUnfrozen(deps.runtime, container);
+    checkCommand(request.cmd);
     checkStreams(request);
     const { stdin, stdout, stderr, tty, cmd } = request;
     return { url: deps.attach.issueExec(container.id, { stdin, stdout, stderr, tty }, cmd) };
   },
 
   execSync: async ({ containerId, cmd, timeout }, call) => {
-    const container = find(deps, containerId, cmd);
+    const container = find(deps, containerId);
+    // Whether it is frozen is looked at when the program is about to start.
+    mustRun(container);
+    checkCommand(cmd);
     const { stdout, stderr, exitCode } = await runToEnd(deps, container, cmd, Number(timeout) * MS_PER_SECOND, call);
     return { stdout, stderr, exitCode };
   },
 });
 
-function find(deps: CriDeps, id: string, cmd: readonly string[]): Container {
+function find(deps: CriDeps, id: string): Container {
   if (id === '') throw new BerthError('invalid-argument', 'ID_MISSING', 'missing required container_id');
-  const container = deps.containers.store.get(id);
-  mustRun(container.id, container.status);
+  return deps.containers.store.get(id);
+}
+
+function checkCommand(cmd: readonly string[]): void {
   if (cmd.length === 0 || cmd[0] === '')
     throw new BerthError('invalid-argument', 'COMMAND_MISSING', 'the request names no command');
-  return container;
 }
 
 /** As every CRI runtime checks it. */

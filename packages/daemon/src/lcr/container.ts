@@ -4,6 +4,7 @@ import type { LinuxContainerResources } from '@berth/cri-api';
 import { type ContainerSpec, type CreatedContainer, exitRecordPath } from '../runtime/runtime.ts';
 import { killAll, removeCgroup } from './cgroup-tree.ts';
 import { containerCgroups } from './cgroups.ts';
+import { frozenCgroup } from './frozen.ts';
 import { checkContainer, planContainer } from './container-plan.ts';
 import type { LcrHost } from './lcr-host.ts';
 import { writeLive } from './live-resources.ts';
@@ -100,6 +101,10 @@ const cgroupsOf = (host: LcrHost, { pod, id }: ContainerSpec): ReturnType<typeof
     pod.id,
     id,
   );
+
+/** The container's cgroup where that, or one above it, is frozen. */
+export const frozenAt = async (host: LcrHost, spec: ContainerSpec): Promise<string | undefined> =>
+  await frozenCgroup(host.facts.cgroups, cgroupsOf(host, spec).container);
 
 /** Kills what is left of a container and of LXC's monitor, and waits for their end. */
 export const killLeftovers = async (host: LcrHost, spec: ContainerSpec): Promise<void> => {

@@ -13,7 +13,7 @@ import type {
 } from '../runtime/runtime.ts';
 import type { Log } from '../util/log.ts';
 import { prepareShimCgroups } from './cgroup-tree.ts';
-import { createContainer, killLeftovers, removeContainer, updateResources } from './container.ts';
+import { createContainer, frozenAt, killLeftovers, removeContainer, updateResources } from './container.ts';
 import { readHostFacts } from './host-facts.ts';
 import type { LcrHost } from './lcr-host.ts';
 import { shimBinary } from './paths.ts';
@@ -87,6 +87,10 @@ class LcrRuntime implements Runtime {
 
   async updateResources(spec: ContainerSpec, resources: LinuxContainerResources): Promise<void> {
     await updateResources(await this.#ready(), spec, resources);
+  }
+
+  async frozenAt(spec: ContainerSpec): Promise<string | undefined> {
+    return await frozenAt(await this.#ready(), spec);
   }
 
   async dialPort(pod: PodSpec, resources: PodResources, port: number, signal: AbortSignal): Promise<PodConnection> {

@@ -31,6 +31,8 @@ export interface Runtime {
   programFor(spec: ContainerSpec, program: Program): Promise<Buffer>;
   /** Applies new limits to a created or running container and to later starts. */
   updateResources(spec: ContainerSpec, resources: LinuxContainerResources): Promise<void>;
+  /** Where somebody outside has frozen a running container, for people to find: a cgroup's directory. `undefined`: it is not frozen. */
+  frozenAt(spec: ContainerSpec): Promise<string | undefined>;
 
   /**
    * Connects to a TCP port on the loopback of a pod's network: IPv4, or IPv6 when that is refused. The connection is half-open, and lives

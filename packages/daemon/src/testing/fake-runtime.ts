@@ -33,6 +33,7 @@ type FakeContainer = {
   shimDead: boolean;
   record: ExitRecord | undefined;
   readonly signals: { readonly signal: number; readonly everything: boolean }[];
+  frozenAt: string | undefined;
 };
 
 const SIGKILL = 9;
@@ -90,6 +91,7 @@ export class FakeRuntime implements Runtime {
       shimDead: false,
       record: undefined,
       signals: [],
+      frozenAt: undefined,
     });
     const { logDirectory } = spec.pod.config;
     const { logPath } = spec.config;
@@ -126,6 +128,16 @@ export class FakeRuntime implements Runtime {
 
   async updateResources(spec: ContainerSpec, _resources: LinuxContainerResources): Promise<void> {
     await this.before('updateResources', spec.id);
+  }
+
+  async frozenAt(spec: ContainerSpec): Promise<string | undefined> {
+    await this.before('frozenAt', spec.id);
+    return this.containers.get(spec.id)?.frozenAt;
+  }
+
+  /** Somebody freezes a container; `undefined` thaws it. */
+  freeze(id: string, at: string | undefined): void {
+    this.#get(id).frozenAt = at;
   }
 
   /** Every port is there, and sends back what it gets. */

@@ -1,0 +1,28 @@
+/** Refuses what only a running container can do, in one sentence for all RPCs. */
+import type { Runtime } from '../runtime/runtime.ts';
+import { BerthError } from '../util/errors.ts';
+import type { Container } from './container.ts';
+
+/** @throws BerthError `CONTAINER_NOT_RUNNING` with the state, and the exit code where there is one */
+export function mustRun({ id, status }: Pick<Container, 'id' | 'status'>): void {
+  if (status.state === 'running') return;
+  const exit = status.exit === undefined ? '' : ` with code ${status.exit.code}`;
+  throw new BerthError('failed-precondition', 'CONTAINER_NOT_RUNNING', `container ${id} is not running: ${status.state}${exit}`);
+}
+
+/**
+ * For what would wait for as long as somebody outside keeps the container frozen.
+ * @throws BerthError as `mustRun`; `CONTAINER_PAUSED` with where it is frozen
+ */
+export async function mustRunUnfrozen(runtime: Runtime, container: Container): Promise<void> {
+  mustRun(container);
+  const at = await runtime.frozenAt(container.meta.spec);
+  // It may have ended while it was looked at.
+  mustRun(container);
+  if (at === undefined) return;
+  throw new BerthError(
+    'failed-precondition',
+    'CONTAINER_PAUSED',
+    `container ${container.id} is not running: paused, by somebody who has frozen ${at} or a cgroup above it; thaw it and try again`,
+  );
+}
