@@ -7,11 +7,12 @@ import { portForward } from './port-forward.ts';
 import { sessions } from './sessions.ts';
 import { slowReader } from './slow-reader.ts';
 import { spdy } from './spdy.ts';
-import { starting } from './starting.ts';
+import { memoryAtFirst, memoryAtLast, starting } from './starting.ts';
 import { stdin } from './stdin.ts';
 import { stdout } from './stdout.ts';
 
 export const SCENARIOS: readonly Scenario[] = [
+  memoryAtFirst,
   ...latency,
   ...stdout,
   stdin,
@@ -22,4 +23,5 @@ export const SCENARIOS: readonly Scenario[] = [
   ...sessions,
   ...execs,
   ...starting,
+  memoryAtLast,
 ];
