@@ -103,8 +103,8 @@ const cgroupsOf = (host: LcrHost, { pod, id }: ContainerSpec): ReturnType<typeof
   );
 
 /** The container's cgroup where that, or one above it, is frozen. */
-export const frozenAt = async (host: LcrHost, spec: ContainerSpec): Promise<string | undefined> =>
-  await frozenCgroup(host.facts.cgroups, cgroupsOf(host, spec).container);
+export const frozenAt = (host: LcrHost, spec: ContainerSpec): string | undefined =>
+  frozenCgroup(host.facts.cgroups, cgroupsOf(host, spec).container);
 
 /** Kills what is left of a container and of LXC's monitor, and waits for their end. */
 export const killLeftovers = async (host: LcrHost, spec: ContainerSpec): Promise<void> => {

@@ -30,7 +30,7 @@ test('v1: frozen, and on the way there', async () => {
     ['FROZEN\n', `${top}/freezer/pod/c`],
   ] as const) {
     v1(text);
-    assert.equal(await frozenCgroup(V1, 'pod/c'), expected, text);
+    assert.equal(frozenCgroup(V1, 'pod/c'), expected, text);
   }
 });
 
@@ -42,23 +42,23 @@ test('v2 (unverified)', async () => {
     ['populated 1\n', undefined],
   ] as const) {
     v2(text);
-    assert.equal(await frozenCgroup(V2, 'pod/c'), expected, text);
+    assert.equal(frozenCgroup(V2, 'pod/c'), expected, text);
   }
 });
 
 test('where both can freeze, either does', async () => {
   v1('THAWED\n');
   v2('populated 1\nfrozen 0\n');
-  assert.equal(await frozenCgroup(HYBRID, 'pod/c'), undefined);
+  assert.equal(frozenCgroup(HYBRID, 'pod/c'), undefined);
   v2('populated 1\nfrozen 1\n');
-  assert.equal(await frozenCgroup(HYBRID, 'pod/c'), `${top}/unified/pod/c`);
+  assert.equal(frozenCgroup(HYBRID, 'pod/c'), `${top}/unified/pod/c`);
   v1('FROZEN\n');
   v2('populated 1\nfrozen 0\n');
-  assert.equal(await frozenCgroup(HYBRID, 'pod/c'), `${top}/freezer/pod/c`);
+  assert.equal(frozenCgroup(HYBRID, 'pod/c'), `${top}/freezer/pod/c`);
 });
 
 test('a cgroup that is gone, and a host without a freezer', async () => {
   v1('FROZEN\n');
-  assert.equal(await frozenCgroup(HYBRID, 'pod/gone'), undefined);
-  assert.equal(await frozenCgroup({ limits: 'v1', hierarchies: [memory] }, 'pod/c'), undefined);
+  assert.equal(frozenCgroup(HYBRID, 'pod/gone'), undefined);
+  assert.equal(frozenCgroup({ limits: 'v1', hierarchies: [memory] }, 'pod/c'), undefined);
 });

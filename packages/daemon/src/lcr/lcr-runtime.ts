@@ -90,7 +90,7 @@ class LcrRuntime implements Runtime {
   }
 
   async frozenAt(spec: ContainerSpec): Promise<string | undefined> {
-    return await frozenAt(await this.#ready(), spec);
+    return frozenAt(await this.#ready(), spec);
   }
 
   async dialPort(pod: PodSpec, resources: PodResources, port: number, signal: AbortSignal): Promise<PodConnection> {
