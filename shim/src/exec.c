@@ -288,7 +288,7 @@ static _Noreturn void supervise(struct shim *parent, int fd) {
 }
 
 void exec_begin(struct shim *shim, int fd) {
-  int error = shim->phase != PHASE_RUNNING || shim->init_pidfd < 0 ? ESRCH : shim->execs >= MAX_EXECS ? EAGAIN : 0;
+  int error = shim->phase != PHASE_RUNNING || shim->init_pidfd < 0 ? ESRCH : shim->execs >= MAX_EXECS ? EDQUOT : 0;
   if (error == 0) {
     pid_t child = fork();
     if (child == 0) supervise(shim, fd);

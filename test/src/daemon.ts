@@ -30,6 +30,7 @@ export class TestDaemon implements AsyncDisposable {
   readonly dir = mkdtempSync('/tmp/bt-');
   readonly #options: DaemonOptions;
   #process: ChildProcess | undefined;
+  #toldToStop = false;
   #client: BerthClient | undefined;
   #streaming = '';
   #metrics = '';
@@ -135,6 +136,7 @@ export class TestDaemon implements AsyncDisposable {
   }
 
   signal(signal: NodeJS.Signals): void {
+    this.#toldToStop ||= signal === 'SIGTERM';
     this.#process?.kill(signal);
   }
 
@@ -158,6 +160,8 @@ export class TestDaemon implements AsyncDisposable {
     const mark = basename(this.dir);
     const shims = this.shimPids();
     try {
+      // One that a failed test has told to stop would end in the midst of the cleaning.
+      if (this.#toldToStop) await this.stop();
       if (this.#process === undefined) await this.start();
       this.signal('SIGCONT');
       await this.removeEverything();
@@ -190,6 +194,7 @@ export class TestDaemon implements AsyncDisposable {
     const child = this.#process;
     if (child === undefined) return;
     this.#process = undefined;
+    this.#toldToStop = false;
     if (signal !== undefined) child.kill(signal);
     await eventually(`berthd ends by ${signal ?? 'itself'}`, () => child.exitCode !== null || child.signalCode !== null, STOP_MS);
     if (signal !== 'SIGKILL' && child.exitCode !== 0) throw new Error(`berthd ended with ${child.exitCode ?? child.signalCode}`);

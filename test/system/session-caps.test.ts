@@ -1,9 +1,10 @@
-/** The cap of sessions that a pod may have, with real port-forwards into a real pod: one more is refused, an end makes room. */
+/** The caps of tickets and sessions, with real attaches and port-forwards: one more is refused by RPC and HTTP, an end makes room. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RpcError } from '@berth/client';
 import { NamespaceMode } from '@berth/cri-api';
 import { SpdyClient } from '../../packages/daemon/src/testing/spdy-client.ts';
+import { UpgradeRefused } from '../src/api-server/spdy-connection.ts';
 import { AttachClient } from '../src/attach.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { RawConnection, upgradeHeaders } from '../src/http.ts';
@@ -11,6 +12,7 @@ import { runContainer, runPod } from '../src/pods.ts';
 import { PodServer, PORTS, portForwardUrl } from '../src/port-forward.ts';
 import { eventually } from '../src/processes.ts';
 import { randomBlocks, randomSha256 } from '../src/random.ts';
+import { SpdyAttach } from '../src/spdy-attach.ts';
 
 const MIB = 1024 * 1024;
 const CAP = 3;
@@ -102,4 +104,39 @@ test(`a pod with ${CAP} port-forward sessions: one more is refused over SPDY, tu
   } finally {
     for (const client of [byEnd, byReset, stays]) client.destroy();
   }
+});
+
+test('attach: too many tickets, sessions of a container, sessions in all; a refused URL stays good', async () => {
+  const settings = '[streaming]\nmax_tickets = 3\nmax_sessions = 2\nmax_sessions_per_container = 1';
+  await using daemon = await TestDaemon.start({ settings });
+  const pod = await runPod(daemon);
+  const echo = 'while read -r line; do echo "got $line"; done';
+  const [a, b, c] = await Promise.all(['a', 'b', 'c'].map(async () => await runContainer(daemon, pod, echo, { stdin: true })));
+  assert.ok(a !== undefined && b !== undefined && c !== undefined);
+  const exhausted = (code: string, message: RegExp) => (error: unknown) => {
+    assert.ok(error instanceof RpcError);
+    assert.deepEqual([error.status, error.code], ['RESOURCE_EXHAUSTED', code]);
+    assert.match(error.message, message);
+    return true;
+  };
+  const [first, second, other] = [await a.attachUrl(), await a.attachUrl(), await b.attachUrl()];
+  await assert.rejects(c.attachUrl(), exhausted('TOO_MANY_TICKETS', /3 streaming URLs are unused already/));
+
+  using one = await AttachClient.open(first);
+  await assert.rejects(a.attachUrl(), exhausted('TOO_MANY_SESSIONS', /has 1 sessions already/));
+  await assert.rejects(AttachClient.open(second), /HTTP 429/);
+  await assert.rejects(SpdyAttach.open(second), (error) => error instanceof UpgradeRefused && error.status === 429);
+  using two = await AttachClient.open(other);
+  await assert.rejects(c.attachUrl(), exhausted('TOO_MANY_SESSIONS', /there are 2 sessions already/));
+  for (const client of [one, two]) {
+    await client.send('full\n');
+    await client.sees(/^got full\n$/);
+  }
+
+  one.kill();
+  // Its URL is still the one from before: what was said since is there.
+  using late = await eventually('there is room', async () => await SpdyAttach.open(second, { stdin: true }).catch(() => undefined));
+  late.send('late\n');
+  await eventually('output', () => late.stdout.text() === 'got full\ngot late\n');
+  await assert.rejects(AttachClient.open(second), /HTTP 404/);
 });

@@ -2,7 +2,7 @@
 import { getSystemErrorMessage } from 'node:util';
 import { commandNotExecutable, commandNotFound } from '../runtime/command-errors.ts';
 import { type Program, shimSocketPath } from '../runtime/runtime.ts';
-import { ExecFailed, type Shim, ShimLost } from '../stdio/shim.ts';
+import { ExecFailed, MAX_PROGRAMS, type Shim, ShimLost } from '../stdio/shim.ts';
 import { BerthError } from '../util/errors.ts';
 import type { Container } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
@@ -10,7 +10,7 @@ import { mustRun, mustRunUnfrozen } from './must-run.ts';
 
 /**
  * Starts the program; what comes back is its supervisor. Its output waits until somebody subscribes; closing it kills the program's session.
- * @throws BerthError `CONTAINER_NOT_RUNNING`, `CONTAINER_PAUSED`, `COMMAND_NOT_FOUND`, `COMMAND_NOT_EXECUTABLE`, `WORKING_DIRECTORY`, `EXEC_FAILED`, `SHIM_LOST`
+ * @throws BerthError `CONTAINER_NOT_RUNNING`, `CONTAINER_PAUSED`, `COMMAND_NOT_FOUND`, `COMMAND_NOT_EXECUTABLE`, `WORKING_DIRECTORY`, `EXEC_FAILED`, `TOO_MANY_PROGRAMS`, `SHIM_LOST`
  */
 export async function execInContainer(
   deps: ContainerDeps,
@@ -46,6 +46,12 @@ function execError(error: unknown, container: Container, { command: [name = ''] 
       },
     );
   if (!(error instanceof ExecFailed)) return error;
+  if (error.full)
+    return new BerthError(
+      'resource-exhausted',
+      'TOO_MANY_PROGRAMS',
+      `container ${container.id} runs ${MAX_PROGRAMS} programs besides its first already, the most allowed`,
+    );
   const why = getSystemErrorMessage(-error.errno) ?? `errno ${error.errno}`;
   switch (error.step) {
     case 'notfound':

@@ -13,6 +13,13 @@ test('Attach is refused in the order of the validation table', async () => {
   await assert.rejects(host.cri.attach({ ...all, containerId: 'f'.repeat(64) }), refused('NOT_FOUND', 'f'.repeat(64)));
   await assert.rejects(host.cri.attach({ ...all, containerId: pod }), refused('NOT_FOUND', pod));
   await assert.rejects(host.cri.attach({ ...all, containerId: created }), refused('FAILED_PRECONDITION', 'created'));
+  // Of seventeen ids two begin with the same digit.
+  const ids = await Promise.all(Array.from({ length: 17 }, async (_, i) => await host.container(pod, `one-of-many-${i}`)));
+  const [shared = ''] = ids.map(([digit = '']) => digit).filter((digit, i, digits) => digits.indexOf(digit) !== i);
+  await assert.rejects(
+    host.cri.attach({ ...all, containerId: shared }),
+    refused('INVALID_ARGUMENT', 'several containers', `"${shared}"`),
+  );
   host.runtime.freeze(plain, '/cgroup/of/plain');
   await assert.rejects(
     host.cri.attach({ containerId: plain, tty: true }),

@@ -53,6 +53,7 @@ test('ExecSync: output by stream, exit codes, what cannot be started', async () 
   assert.deepEqual(await run('err', 'c'), ['', 'c', 0]);
   assert.deepEqual(await run('exit', '3'), ['', '', 3]);
   await assert.rejects(run('missing'), refused('INVALID_ARGUMENT', 'the command "missing" was not found in the container'));
+  await assert.rejects(run('full'), refused('RESOURCE_EXHAUSTED', '512 programs besides its first already'));
   await assert.rejects(host.cri.execSync({ containerId, cmd: [] }), refused('INVALID_ARGUMENT', 'no command'));
   await assert.rejects(host.cri.execSync({ cmd: ['out'] }), refused('INVALID_ARGUMENT', 'container_id'));
 });

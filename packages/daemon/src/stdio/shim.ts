@@ -1,4 +1,6 @@
 /** A container's shim as the rest of the daemon sees it; `shim-client.ts` implements it over the socket (shim/PROTOCOL.md). */
+import { constants } from 'node:os';
+
 export interface Shim {
   readonly welcome: Welcome;
   /** Settles once: with the exit record, or rejects with `ShimLost` when the connection ends without one. */
@@ -104,6 +106,9 @@ export class ShimLost extends Error {
   override readonly name = 'ShimLost';
 }
 
+/** Programs besides init that a shim runs at one time: MAX_EXECS of shim/src/exec.c. */
+export const MAX_PROGRAMS = 512;
+
 /** What of a program's start has failed. */
 export type ExecStep = 'notfound' | 'noexec' | 'cwd' | 'seccomp' | 'terminal' | 'system';
 
@@ -117,5 +122,10 @@ export class ExecFailed extends Error {
     super(`${step}: errno ${errno}`);
     this.step = step;
     this.errno = errno;
+  }
+
+  /** The shim runs as many as it may; it says so by an errno that no step of a start has. */
+  get full(): boolean {
+    return this.step === 'system' && this.errno === constants.errno.EDQUOT;
   }
 }
