@@ -210,7 +210,8 @@ async function readyLine(child: ChildProcess, log: () => string): Promise<[strea
   return await eventually(
     'berthd is ready',
     () => {
-      if (child.exitCode !== null) throw new Error(`berthd ended with ${child.exitCode}:\n${tail(log())}`);
+      const end = child.exitCode ?? child.signalCode;
+      if (end !== null) throw new Error(`berthd ended with ${end}:\n${tail(log())}`);
       const [, streaming, metrics = ''] = /^berthd ready socket=\S+ streaming=(\S+)(?: metrics=(\S+))?$/m.exec(text) ?? [];
       return streaming === undefined ? undefined : [streaming, metrics];
     },
