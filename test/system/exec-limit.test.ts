@@ -14,7 +14,8 @@ const LIMIT = 512;
 const AT_ONCE = 16;
 /** For all programs to start or end, ms; generous for a loaded machine. */
 const ALL_MS = 120_000;
-const MARK = 'sleep 87651';
+/** Of this run alone: others may run on the machine. */
+const MARK = `sleep ${1_000_000 + process.pid}`;
 
 const programs = (): number[] =>
   listProcesses()
