@@ -141,7 +141,7 @@ export class OutputHub implements CursorHub {
     live.push(stream, live.head, fresh);
     for (const cursor of this.#cursors) cursor.pump();
     if (this.#files !== undefined || this.endWhenBehind || this.#cursors.size === 0) {
-      if (this.#files !== undefined) live.trimToOffset(this.#wanted());
+      if (this.#files !== undefined) this.#letGo(this.#wanted());
       const { tail } = live;
       live.trimToCost(this.#options.liveBufferBytes);
       this.stats.evictedForRoom += live.tail - tail;
@@ -249,7 +249,7 @@ export class OutputHub implements CursorHub {
     let taken = this.#files === undefined ? live.head : this.#takenByTheFirst();
     if (this.#files === undefined && !this.endWhenBehind) {
       for (const cursor of this.#cursors) taken = Math.min(taken, cursor.position);
-      if (this.#cursors.size > 0) live.trimToOffset(Math.min(taken, this.#oldestClaim(), live.head - this.#options.ringBytes));
+      if (this.#cursors.size > 0) this.#letGo(Math.min(taken, this.#oldestClaim(), live.head - this.#options.ringBytes));
     }
     const window = this.#window();
     if (taken - this.#acked < window / 4) return;
@@ -285,6 +285,13 @@ export class OutputHub implements CursorHub {
     let from = Math.min(this.#oldestClaim(), this.#live.head - CATCH_UP_BYTES);
     for (const cursor of this.#cursors) if (cursor.keepsUp) from = Math.min(from, cursor.position);
     return from;
+  }
+
+  /** Nobody wants what lies below this offset any more. */
+  #letGo(offset: number): void {
+    const { tail } = this.#live;
+    this.#live.trimToOffset(offset);
+    this.stats.taken += this.#live.tail - tail;
   }
 
   /** What a claim may still want of the live buffer; one that is older than the buffer's size is not kept for. */

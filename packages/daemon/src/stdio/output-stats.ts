@@ -8,7 +8,9 @@ export class OutputStats {
   /** Times that a session went over to the log, and what it was given from there. */
   logFallbacks = 0;
   logBytes = 0;
-  /** Output that left the live buffers to make room for newer. */
+  /** Output that left the live buffers because nobody who keeps up still wanted it. */
+  taken = 0;
+  /** Output that left them to make room for newer: who had not taken it yet reads it from the log. */
   evictedForRoom = 0;
   /** Output that left them because what followed was missing: who had not taken it yet reads it from the log. */
   evictedByGap = 0;
@@ -22,6 +24,7 @@ export class OutputStats {
       gauge('berth_attached_containers', 'Containers whose output the daemon receives.', this.active.size),
       gauge('berth_live_buffer_bytes', 'Memory of the live buffers of attached containers.', buffered),
       counter('berth_live_buffer_evicted_bytes_total', 'Output dropped from live buffers.', [
+        { labels: { reason: 'taken' }, value: this.taken },
         { labels: { reason: 'room' }, value: this.evictedForRoom },
         { labels: { reason: 'gap' }, value: this.evictedByGap },
       ]),
