@@ -268,11 +268,12 @@ export class OutputHub implements CursorHub {
     const { head } = this.#live;
     let first = -1;
     for (const cursor of this.#cursors) if (cursor.keepsUp) first = Math.max(first, cursor.position);
-    const wait = first >= 0 && first < head ? this.#patience.waitFor(first) : 0;
-    if (wait === 0) {
-      this.#patience.rest(first);
+    if (first < 0 || first >= head) {
+      this.#patience.rest();
       return head;
     }
+    const wait = this.#patience.waitFor(first);
+    if (wait === 0) return head;
     this.#patienceTimer ??= setTimeout(() => {
       this.#patienceTimer = undefined;
       if (this.#patience.waits && this.#active !== undefined) this.#acknowledge();

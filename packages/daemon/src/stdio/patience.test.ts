@@ -62,7 +62,15 @@ test('a client at 50 MB/s makes its container wait half of the time at most', ()
 test('time that nobody waits costs nothing', () => {
   const { state, patience } = spent();
   assert.equal(patience.waitFor(1 * MB), 10);
-  patience.rest(1 * MB);
+  patience.rest();
   state.now += 1_000;
   assert.equal(patience.waitFor(1 * MB), 10);
+});
+
+test('bytes earn once, also when the client was away in between', () => {
+  const { state, patience } = spent();
+  assert.equal(patience.waitFor(1 * MB), 10);
+  state.now += 10;
+  patience.rest();
+  assert.equal(patience.waitFor(1 * MB), 0);
 });

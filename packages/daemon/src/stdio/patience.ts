@@ -32,19 +32,19 @@ export class Patience {
    * @returns for how long from now on, ms; 0: not any longer
    */
   waitFor(taken: number): number {
-    const now = this.#now();
-    // Timers are late: what was waited beyond what was earned is earned first.
-    if (this.#since !== undefined) this.#leftMs = Math.max(-MOST_MS, this.#leftMs - (now - this.#since));
+    this.rest();
     const earned = Math.max(0, taken - this.#taken) / LEAST_BYTES_PER_MS;
     this.#leftMs = Math.min(MOST_MS, this.#leftMs + earned);
     this.#taken = taken;
-    this.#since = this.#leftMs > 0 ? now : undefined;
+    if (this.#leftMs > 0) this.#since = this.#now();
     return Math.max(0, this.#leftMs);
   }
 
-  /** The client has everything, or there is none that keeps up. */
-  rest(taken: number): void {
-    if (this.#since !== undefined) this.waitFor(taken);
+  /** Nobody is waited for: the client has everything, or there is none that keeps up. */
+  rest(): void {
+    if (this.#since === undefined) return;
+    // Timers are late: what was waited beyond what was earned is earned first.
+    this.#leftMs = Math.max(-MOST_MS, this.#leftMs - (this.#now() - this.#since));
     this.#since = undefined;
   }
 }
