@@ -1,13 +1,13 @@
 /** A thousand attaches that race the exit of their containers, and a thousand short commands, over WebSocket and SPDY. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { exitCodeOf, type WireStatus } from '@berth/attach-protocol';
 import { RpcError } from '@berth/client';
 import { AttachClient } from '../src/attach.ts';
-import { TestDaemon } from '../src/daemon.ts';
-import { type Pod, runContainer, runPod, type TestContainer } from '../src/pods.ts';
+import { runContainer, type TestContainer } from '../src/pods.ts';
 import { spdySession } from '../src/spdy-session.ts';
+import { daemonWithPod } from '../src/suite.ts';
 
 const CONTAINERS = 100;
 /** Of each container: half of them with a ticket from before its end, half of them later; half over each transport. */
@@ -20,17 +20,7 @@ const COMMANDS_AT_ONCE = 8;
 
 type Outcome = { readonly stdout: string; readonly status: WireStatus | undefined };
 
-let daemon: TestDaemon;
-let pod: Pod;
-
-before(async () => {
-  daemon = await TestDaemon.start();
-  pod = await runPod(daemon);
-});
-
-after(async () => {
-  await daemon[Symbol.asyncDispose]();
-});
+const { daemon, pod } = await daemonWithPod();
 
 /** Opens a URL and stays to the end; fails on anything but a clean one. */
 async function session(url: string, overSpdy: boolean): Promise<Outcome> {

@@ -3,27 +3,17 @@
  * binary protocols), dashboards (base64 protocols, a bare channel digit as keep-alive), fragments, a close in the middle.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { TestDaemon } from '../src/daemon.ts';
+import { describe, test } from 'node:test';
 import { RawConnection, upgradeHeaders } from '../src/http.ts';
-import { type Pod, runContainer, runPod, type TestContainer } from '../src/pods.ts';
+import { runContainer, type TestContainer } from '../src/pods.ts';
 import { eventually } from '../src/processes.ts';
+import { daemonWithPod } from '../src/suite.ts';
 
 const OPCODE = { more: 0x0, text: 0x1, binary: 0x2, close: 0x8, ping: 0x9, pong: 0xa } as const;
 const FIN = 0x80;
 const MASK = Buffer.from([0x37, 0xfa, 0x21, 0x3d]);
 
-let daemon: TestDaemon;
-let pod: Pod;
-
-before(async () => {
-  daemon = await TestDaemon.start();
-  pod = await runPod(daemon);
-});
-
-after(async () => {
-  await daemon[Symbol.asyncDispose]();
-});
+const { daemon, pod } = await daemonWithPod();
 
 /** A masked frame with the shortest length, as every client library makes it. */
 function frame(first: number, payload: string | Uint8Array): Buffer {

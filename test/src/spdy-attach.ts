@@ -44,7 +44,7 @@ export class SpdyAttach implements Disposable {
     client.#count('stdout', client.stdout, await connection.stream({ streamtype: 'stdout' }));
     client.#count('stderr', client.stderr, await connection.stream({ streamtype: 'stderr' }));
     void error.ended.then(async (how) => {
-      if (how !== 'fin') return this.#fault(client, 'error', how);
+      if (how !== 'fin') return client.#fault('error', how);
       const text = await said;
       // v4 says failures as JSON and success by nothing.
       client.status = text.length === 0 ? successStatus() : decodeStatus(SUBPROTOCOLS['v4.channel.k8s.io'], text);
@@ -75,8 +75,8 @@ export class SpdyAttach implements Disposable {
     this.#connection.destroy();
   }
 
-  static #fault(client: SpdyAttach, name: string, how: string): void {
-    client.faults.push(`the ${name} stream ended by ${how}`);
+  #fault(name: string, how: string): void {
+    this.faults.push(`the ${name} stream ended by ${how}`);
   }
 
   #count(name: string, channel: Channel, stream: SpdyStream): void {
@@ -85,7 +85,7 @@ export class SpdyAttach implements Disposable {
       channel.take(bytes);
     };
     void stream.ended.then((how) => {
-      if (how !== 'fin') SpdyAttach.#fault(this, name, how);
+      if (how !== 'fin') this.#fault(name, how);
     });
   }
 }

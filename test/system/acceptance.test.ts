@@ -2,31 +2,21 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerState } from '@berth/cri-api';
 import { AttachClient } from '../src/attach.ts';
 import { ClientProcess } from '../src/client-process.ts';
 import { readLog } from '../src/cri-log.ts';
-import { TestDaemon } from '../src/daemon.ts';
-import { type Pod, runContainer, runPod } from '../src/pods.ts';
+import { runContainer } from '../src/pods.ts';
 import { countDescriptors, eventually, listProcesses } from '../src/processes.ts';
+import { daemonWithPod } from '../src/suite.ts';
 
 const MB = 1024 * 1024;
 /** iSulad gives 20 s for everything to settle. */
 const SETTLE_MS = 20_000;
 
-let daemon: TestDaemon;
-let pod: Pod;
-
-before(async () => {
-  daemon = await TestDaemon.start();
-  pod = await runPod(daemon);
-});
-
-after(async () => {
-  await daemon[Symbol.asyncDispose]();
-});
+const { daemon, pod } = await daemonWithPod();
 
 test('attach, ls, exit: the log has the line once, the container is exited, a second attach is refused with the state', async () => {
   const container = await runContainer(daemon, pod, 'exec sh', { tty: true, stdin: true });

@@ -2,30 +2,21 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerState } from '@berth/cri-api';
 import { AttachClient } from '../src/attach.ts';
 import { TestDaemon } from '../src/daemon.ts';
-import { type Pod, runContainer, runPod } from '../src/pods.ts';
+import { runContainer, runPod } from '../src/pods.ts';
 import { eventually } from '../src/processes.ts';
+import { daemonWithPod } from '../src/suite.ts';
 
 const MIB = 1024 * 1024;
 const ECHO = 'while read -r line; do echo "got $line"; done; echo over';
 /** A loaded machine may be late, never early. */
 const SLACK_MS = 3000;
 
-let daemon: TestDaemon;
-let pod: Pod;
-
-before(async () => {
-  daemon = await TestDaemon.start();
-  pod = await runPod(daemon);
-});
-
-after(async () => {
-  await daemon[Symbol.asyncDispose]();
-});
+const { daemon, pod } = await daemonWithPod();
 
 /** Milliseconds that something took, and what it gave. */
 async function timed<T>(work: () => Promise<T>): Promise<{ readonly ms: number; readonly result: T }> {

@@ -2,28 +2,18 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AttachClient } from '../src/attach.ts';
 import { readLog } from '../src/cri-log.ts';
-import { TestDaemon } from '../src/daemon.ts';
-import { type Pod, runContainer, runPod } from '../src/pods.ts';
+import { runContainer } from '../src/pods.ts';
 import { randomBlocks, randomFile, randomSha256 } from '../src/random.ts';
+import { daemonWithPod } from '../src/suite.ts';
 
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
 
-let daemon: TestDaemon;
-let pod: Pod;
-
-before(async () => {
-  daemon = await TestDaemon.start();
-  pod = await runPod(daemon);
-});
-
-after(async () => {
-  await daemon[Symbol.asyncDispose]();
-});
+const { daemon, pod } = await daemonWithPod();
 
 const ALL_VALUES = Buffer.concat([
   ...Array.from({ length: 256 }, () => Buffer.from(Array.from({ length: 256 }, (_, value) => value))),

@@ -2,29 +2,19 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RpcError } from '@berth/client';
 import { ContainerState } from '@berth/cri-api';
 import { AttachClient } from '../src/attach.ts';
-import { TestDaemon } from '../src/daemon.ts';
-import { type Pod, runContainer, runPod, type TestContainer } from '../src/pods.ts';
+import { runContainer, type TestContainer } from '../src/pods.ts';
 import { eventually } from '../src/processes.ts';
+import { daemonWithPod } from '../src/suite.ts';
 
 /** A call that hangs is a failure: none of these may wait for the thaw, ms. */
 const AT_ONCE_MS = 10_000;
 
-let daemon: TestDaemon;
-let pod: Pod;
-
-before(async () => {
-  daemon = await TestDaemon.start();
-  pod = await runPod(daemon);
-});
-
-after(async () => {
-  await daemon[Symbol.asyncDispose]();
-});
+const { daemon, pod } = await daemonWithPod();
 
 /** How a hierarchy freezes: its file, what is written, and what says that it is done. */
 const FREEZERS = [

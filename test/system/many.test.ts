@@ -3,31 +3,22 @@ import assert from 'node:assert/strict';
 import { renameSync } from 'node:fs';
 import { open as openFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AttachClient } from '../src/attach.ts';
 import { ClientProcess } from '../src/client-process.ts';
 import { readLog } from '../src/cri-log.ts';
 import { TestDaemon } from '../src/daemon.ts';
-import { type Pod, runContainer, runPod } from '../src/pods.ts';
+import { runContainer, runPod } from '../src/pods.ts';
 import { eventually, peakResidentBytes, residentBytes } from '../src/processes.ts';
 import { randomFile } from '../src/random.ts';
+import { daemonWithPod } from '../src/suite.ts';
 
 const MIB = 1024 * 1024;
 /** A daemon may grow by its live buffers and sockets, not by what slow clients have not read. */
 const MEMORY_LIMIT = 384 * MIB;
 
-let daemon: TestDaemon;
-let pod: Pod;
-
-before(async () => {
-  daemon = await TestDaemon.start();
-  pod = await runPod(daemon);
-});
-
-after(async () => {
-  await daemon[Symbol.asyncDispose]();
-});
+const { daemon, pod } = await daemonWithPod();
 
 test('50 attachers, one that stops reading, one at 1 MB/s, one stopped for a minute, over a log rotation: all exact', async () => {
   const half = 24 * MIB;

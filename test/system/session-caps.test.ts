@@ -17,6 +17,14 @@ import { SpdyAttach } from '../src/spdy-attach.ts';
 const MIB = 1024 * 1024;
 const CAP = 3;
 
+/** What a call fails with at a cap. */
+const exhausted = (code: string, message: RegExp) => (error: unknown) => {
+  assert.ok(error instanceof RpcError);
+  assert.deepEqual([error.status, error.code], ['RESOURCE_EXHAUSTED', code]);
+  assert.match(error.message, message);
+  return true;
+};
+
 /** What each way of a port-forward offers. */
 const WAYS = {
   spdy: { protocols: ['portforward.k8s.io'] },
@@ -71,11 +79,7 @@ test(`a pod with ${CAP} port-forward sessions: one more is refused over SPDY, tu
     for (const [seed, client] of [byEnd, byReset, stays].entries()) await forwards(client, seed);
 
     await refused(late, pod.id);
-    await assert.rejects(portForwardUrl(daemon, pod.id), (error: unknown) => {
-      assert.ok(error instanceof RpcError);
-      assert.deepEqual([error.status, error.code], ['RESOURCE_EXHAUSTED', 'TOO_MANY_SESSIONS']);
-      return true;
-    });
+    await assert.rejects(portForwardUrl(daemon, pod.id), exhausted('TOO_MANY_SESSIONS', /3 sessions already/));
     // Those who are there, the pod's containers and other pods do not notice.
     await forwards(stays, 10);
     using attached = await AttachClient.open(await container.attachUrl());
@@ -113,12 +117,6 @@ test('attach: too many tickets, sessions of a container, sessions in all; a refu
   const echo = 'while read -r line; do echo "got $line"; done';
   const [a, b, c] = await Promise.all(['a', 'b', 'c'].map(async () => await runContainer(daemon, pod, echo, { stdin: true })));
   assert.ok(a !== undefined && b !== undefined && c !== undefined);
-  const exhausted = (code: string, message: RegExp) => (error: unknown) => {
-    assert.ok(error instanceof RpcError);
-    assert.deepEqual([error.status, error.code], ['RESOURCE_EXHAUSTED', code]);
-    assert.match(error.message, message);
-    return true;
-  };
   const [first, second, other] = [await a.attachUrl(), await a.attachUrl(), await b.attachUrl()];
   await assert.rejects(c.attachUrl(), exhausted('TOO_MANY_TICKETS', /3 streaming URLs are unused already/));
 

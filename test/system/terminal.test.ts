@@ -1,21 +1,11 @@
 /** A container with a terminal: it is one, its shell has job control, and its size is right before the first input. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { AttachClient } from '../src/attach.ts';
-import { TestDaemon } from '../src/daemon.ts';
-import { type Pod, runContainer, runPod, type TestContainer } from '../src/pods.ts';
+import { runContainer, type TestContainer } from '../src/pods.ts';
+import { daemonWithPod } from '../src/suite.ts';
 
-let daemon: TestDaemon;
-let pod: Pod;
-
-before(async () => {
-  daemon = await TestDaemon.start();
-  pod = await runPod(daemon);
-});
-
-after(async () => {
-  await daemon[Symbol.asyncDispose]();
-});
+const { daemon, pod } = await daemonWithPod();
 
 /** The prompt, and the question for the cursor's place that busybox's line editor asks behind it. */
 const PROMPT = />> (\x1b\[6n)?$/;
