@@ -22,6 +22,7 @@ const ENDLESS = {
   finish: async () => undefined,
   destroy: () => undefined,
   write: () => true,
+  flushed: true,
   pauseInput: () => undefined,
   resumeInput: () => undefined,
 };

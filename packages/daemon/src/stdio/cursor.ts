@@ -10,6 +10,8 @@ import type { ExitRecord, Location } from './shim.ts';
 export type CursorSink = {
   /** Takes bytes of stream 1 (stdout) or 2 (stderr); false: no more until `Cursor.resume`. */
   write(stream: 1 | 2, data: Buffer): boolean;
+  /** Whatever `write` was given has left the process; absent: it may be kept for ever. */
+  flushed?(): boolean;
   /** Called once, after the last `write`. */
   ended(end: CursorEnd): void;
 };
@@ -50,6 +52,7 @@ export class Cursor {
   /** With `from=start`, what is lost at the very beginning is passed over: older than what is kept is not a loss of this session. */
   readonly #fromStart: boolean;
   #position: number;
+  #released = 0;
   #number = 0;
   #written = false;
   #blocked = false;
@@ -70,6 +73,7 @@ export class Cursor {
     this.#sink = sink;
     this.#wanted = wanted;
     this.#position = position;
+    this.#released = position;
     this.#fromStart = fromStart;
     this.#number = hub.live.find(position);
   }
@@ -93,6 +97,12 @@ export class Cursor {
     return Math.max(0, this.#hub.live.head - this.#position);
   }
 
+  /** Below this offset the sink keeps nothing of the live buffer's memory. */
+  get released(): number {
+    if (this.#sink.flushed?.() === true) this.#released = this.#position;
+    return this.#released;
+  }
+
   /** Since when the sink has taken nothing, ms; 0 when it does not make us wait. */
   get blockedSince(): number {
     return this.#blockedSince;
@@ -106,6 +116,7 @@ export class Cursor {
   /** The sink has room again. */
   resume(): void {
     if (this.#done) return;
+    if (this.#sink.flushed?.() === true) this.#released = this.#position;
     this.#blocked = false;
     this.#blockedSince = 0;
     const wake = this.#wake;

@@ -6,6 +6,7 @@ type Piece = { readonly stream: 1 | 2; readonly offset: number; readonly data: B
 type Segment = { first: number; end: number; inode: bigint; device: bigint; records: { offset: number; position: number }[] };
 
 const TIME = '2026-01-01T00:00:00.000000000Z';
+const SPOILT = 0xee;
 const MAX_CONTENT = 16 * 1024;
 
 export class ModelShim implements ShimIo {
@@ -24,6 +25,7 @@ export class ModelShim implements ShimIo {
   #listener: ShimListener | undefined;
   #from: number | undefined;
   #window = 0;
+  #given: { readonly end: number; readonly data: Buffer }[] = [];
   #acked = 0;
   /** True: the daemon does not take anything. */
   late = false;
@@ -59,8 +61,22 @@ export class ModelShim implements ShimIo {
       const data = Buffer.from(piece.data.subarray(this.#from - piece.offset));
       const at = this.#from;
       this.#from += data.length;
+      this.#given.push({ end: this.#from, data });
       this.#listener?.output(piece.stream, at, data);
+      this.#spoil(this.#listener?.released?.() ?? 0);
     }
+  }
+
+  /** As the real one, which uses memory again: whoever looks at output too late sees something else. */
+  #spoil(released: number): void {
+    for (let oldest = this.#given[0]; oldest !== undefined && oldest.end <= released; oldest = this.#given[0]) {
+      oldest.data.fill(SPOILT);
+      this.#given.shift();
+    }
+  }
+
+  forgetOutput(): void {
+    this.#given = [];
   }
 
   rotate(): void {

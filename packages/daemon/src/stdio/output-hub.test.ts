@@ -21,15 +21,24 @@ function random(seed: number): (below: number) => number {
   };
 }
 
+/** As a connection: it keeps what it is given, uncopied, until its peer takes it; a lazy one, until there is room again or it is looked at. */
 class Client {
   readonly got: Buffer[] = [];
+  readonly lazy: boolean;
+  left = false;
+  #sent: Buffer[] = [];
   cursor: Cursor | undefined;
   end: CursorEnd | undefined;
   room = Number.POSITIVE_INFINITY;
 
+  constructor(lazy = false) {
+    this.lazy = lazy;
+  }
+
   write(_stream: 1 | 2, data: Buffer): boolean {
     assert.equal(this.end, undefined, 'nothing comes after the end');
-    this.got.push(Buffer.from(data));
+    this.#sent.push(data);
+    if (!this.lazy) this.flush();
     this.room -= data.length;
     return this.room > 0;
   }
@@ -39,7 +48,22 @@ class Client {
     this.end = end;
   }
 
+  flushed(): boolean {
+    return this.#sent.length === 0;
+  }
+
+  flush(): void {
+    for (const data of this.#sent) this.got.push(Buffer.from(data));
+    this.#sent = [];
+  }
+
+  leave(): void {
+    this.left = true;
+    this.cursor?.close();
+  }
+
   give(bytes: number): void {
+    this.flush();
     const waited = this.room <= 0;
     this.room = Math.max(this.room, 0) + bytes;
     if (waited) this.cursor?.resume();
@@ -80,6 +104,7 @@ async function scenario(seed: number, withLog: boolean): Promise<void> {
   });
   shim.listen({
     output: (stream, offset, data) => hub.output(stream, offset, data),
+    released: () => hub.released,
     gap: (from, to) => hub.gap(from, to),
     credit: () => undefined,
     stdinClosed: () => undefined,
@@ -98,7 +123,7 @@ async function scenario(seed: number, withLog: boolean): Promise<void> {
         const claim = await hub.claim();
         if (next(2) === 0) await sleep(0);
         const fromStart = next(3) === 0;
-        const client = new Client();
+        const client = new Client(next(2) === 0);
         if (next(2) === 0) client.room = next(50_000);
         const stdout = next(4) !== 0;
         const stderr = next(4) !== 0;
@@ -113,6 +138,8 @@ async function scenario(seed: number, withLog: boolean): Promise<void> {
         shim.pump();
       } else if (what < 17) {
         clients[next(clients.length)]?.client.give(next(100_000));
+      } else if (what === 17 && next(8) === 0) {
+        clients[next(clients.length)]?.client.leave();
       } else {
         await sleep(0);
       }
@@ -121,13 +148,19 @@ async function scenario(seed: number, withLog: boolean): Promise<void> {
     shim.pump();
     shim.exit();
     const deadline = Date.now() + 60_000;
-    while (clients.some(({ client }) => client.end === undefined)) {
+    while (clients.some(({ client }) => client.end === undefined && !client.left)) {
       assert.ok(Date.now() < deadline, 'every cursor ends');
       for (const { client } of clients) client.give(30_000);
       await sleep(1);
     }
     for (const [index, { client, from, stdout, stderr }] of clients.entries()) {
       const what = `seed ${seed} client ${index}`;
+      client.flush();
+      if (client.left) {
+        const got = Buffer.concat(client.got);
+        assert.ok(bytesOf(shim, from, stdout, stderr).subarray(0, got.length).equals(got), `${what}, which left`);
+        continue;
+      }
       assert.equal(
         client.end?.kind,
         'exit',

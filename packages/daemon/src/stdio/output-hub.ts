@@ -87,6 +87,13 @@ export class OutputHub implements CursorHub {
     return this.#live.cost;
   }
 
+  /** Below this offset nobody looks at the memory of what `output` was given. */
+  get released(): number {
+    let released = this.#live.tail;
+    for (const cursor of this.#cursors) released = Math.min(released, cursor.released);
+    return released;
+  }
+
   /**
    * Keeps output from now on until `open` or `release`.
    * @throws ShimLost when the container's shim is gone
@@ -186,6 +193,8 @@ export class OutputHub implements CursorHub {
 
   moved(cursor: Cursor): void {
     if (cursor.done) {
+      // What its client has not taken yet is on its way until the connection ends, which nobody tells us.
+      if (cursor.released < cursor.position) this.#io.forgetOutput();
       this.#cursors.delete(cursor);
       this.#sleepIfIdle();
     }

@@ -1,5 +1,6 @@
 /** The daemon's end of a shim's socket: connects, says hello, matches replies, hands events to the listener. */
 import { connect, type Socket } from 'node:net';
+import { ReadBuffers } from './read-buffers.ts';
 import * as frames from './shim-frames.ts';
 import {
   ExecFailed,
@@ -50,18 +51,17 @@ export async function connectExec(path: string, secret: string, program: Uint8Ar
 }
 
 async function open(path: string, first: Buffer, timeoutMs: number, signal: AbortSignal | undefined): Promise<Shim> {
-  const socket = connect({ path });
-  const client = new ShimClient(socket);
-  const timer = setTimeout(() => socket.destroy(new ShimLost(`${path}: no answer`)), timeoutMs);
-  const abort = (): void => void socket.destroy(new ShimLost('aborted'));
+  const client = new ShimClient(path);
+  const timer = setTimeout(() => client.close(new ShimLost(`${path}: no answer`)), timeoutMs);
+  const abort = (): void => client.close(new ShimLost('aborted'));
   signal?.addEventListener('abort', abort, { once: true });
   try {
     if (signal?.aborted) abort();
-    socket.write(first);
+    client.introduce(first);
     await client.welcomed;
     return client;
   } catch (error) {
-    socket.destroy();
+    client.close();
     throw error instanceof ShimLost || error instanceof ExecFailed
       ? error
       : new ShimLost(`${path}: ${(error as Error).message}`, { cause: error });
@@ -75,6 +75,7 @@ class ShimClient implements Shim, ShimIo {
   readonly welcomed: Promise<void>;
   readonly exit: Promise<ExitRecord>;
   readonly #socket: Socket;
+  readonly #buffers: ReadBuffers;
   readonly #parser: frames.FrameParser;
   readonly #pending = new Map<number, Pending>();
   readonly #holds = new Set<Promise<unknown>>();
@@ -82,6 +83,8 @@ class ShimClient implements Shim, ShimIo {
   readonly #exit = Promise.withResolvers<ExitRecord>();
   #info: Welcome | undefined;
   #listener: ShimListener | undefined;
+  /** Offset behind the newest output that has come. */
+  #outputEnd = 0;
   #seq = 0;
   #logBytesLost = 0;
   #credit = 0;
@@ -89,23 +92,26 @@ class ShimClient implements Shim, ShimIo {
   #lost: ShimLost | undefined;
   #exited: ExitRecord | undefined;
 
-  constructor(socket: Socket) {
+  constructor(path: string) {
+    const buffers = new ReadBuffers(() => this.#listener?.released?.() ?? 0);
+    const callback = (bytes: number): true => {
+      this.#read(buffers, bytes);
+      return true;
+    };
+    const socket = connect({ path, onread: { buffer: () => buffers.space, callback } });
     this.#socket = socket;
+    this.#buffers = buffers;
     this.welcomed = this.#welcome.promise;
     this.exit = this.#exit.promise;
     // Both are looked at only by those who asked; a shim that is lost meanwhile must not end the daemon.
     this.welcomed.catch(() => undefined);
     this.exit.catch(() => undefined);
     this.#parser = new frames.FrameParser({
-      output: (stream, offset, data) => this.#listener?.output(stream, offset, data),
+      output: (stream, offset, data) => {
+        this.#outputEnd = offset + data.length;
+        this.#listener?.output(stream, offset, data);
+      },
       control: (type, payload) => this.#control(type, payload),
-    });
-    socket.on('data', (chunk: Buffer) => {
-      try {
-        this.#parser.push(chunk);
-      } catch (error) {
-        socket.destroy(error as Error);
-      }
     });
     socket.on('error', (error) => this.#end(error));
     socket.on('close', () => this.#end());
@@ -144,7 +150,12 @@ class ShimClient implements Shim, ShimIo {
   }
 
   unsubscribe(): void {
+    this.#buffers.rest();
     this.#write(frames.encodeUnsubscribe());
+  }
+
+  forgetOutput(): void {
+    this.#buffers.forget();
   }
 
   ack(offset: number): void {
@@ -225,8 +236,22 @@ class ShimClient implements Shim, ShimIo {
     this.#socket.destroy();
   }
 
-  close(): void {
-    this.#socket.destroy();
+  /** HELLO or EXEC. */
+  introduce(first: Buffer): void {
+    this.#write(first);
+  }
+
+  close(error?: Error): void {
+    this.#socket.destroy(error);
+  }
+
+  #read(buffers: ReadBuffers, bytes: number): void {
+    try {
+      this.#parser.push(buffers.filled(bytes));
+    } catch (error) {
+      this.#socket.destroy(error as Error);
+    }
+    buffers.passed(bytes, this.#outputEnd);
   }
 
   #write(bytes: Uint8Array): void {

@@ -27,6 +27,8 @@ export interface ShimIo {
   /** Asks for output from an offset on; at most `window` bytes are sent beyond the last `ack`. Replaces an earlier subscription. */
   subscribe(from: number, window: number): void;
   unsubscribe(): void;
+  /** Somebody who cannot say until when keeps output that was given until now. */
+  forgetOutput(): void;
   /** Everything below has been taken. */
   ack(offset: number): void;
   /** Writes to stdin; the caller keeps to the credit. */
@@ -47,6 +49,8 @@ export interface ShimIo {
 
 export type ShimListener = {
   output(stream: 1 | 2, offset: number, data: Buffer): void;
+  /** Below this offset nobody looks at the memory that `output` gave; absent: all of it may be kept for ever. */
+  released?(): number;
   gap(from: number, to: number): void;
   credit(): void;
   stdinClosed(): void;

@@ -69,6 +69,7 @@ class AttachSession {
       { stdout, stderr },
       {
         write: (stream, data) => this.#transport.write(stream === 1 ? 'stdout' : 'stderr', data),
+        flushed: () => this.#transport.flushed,
         ended: (end) => this.#outputEnded(end),
       },
     );

@@ -129,6 +129,7 @@ export class ExecSession {
       { stdout, stderr },
       {
         write: (stream, data) => this.#transport.write(stream === 1 ? 'stdout' : 'stderr', data),
+        flushed: () => this.#transport.flushed,
         ended: (end) => this.#outputEnded(end, shim),
       },
     );

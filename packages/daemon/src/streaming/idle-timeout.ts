@@ -99,6 +99,10 @@ class IdleTransport implements Transport {
     return this.#inner.write(stream, chunk);
   }
 
+  get flushed(): boolean {
+    return this.#inner.flushed;
+  }
+
   pauseInput(): void {
     this.#inner.pauseInput();
   }

@@ -284,7 +284,7 @@ test('of an exec the audit line has the program and not its arguments, of a port
   const streams = { containerId: 'c', stdin: false, stdout: true, stderr: false, tty: true };
   const exec: Ticket = { method: 'exec', ...streams, command: ['mysql', '--password=hunter2'] };
   const peer = { remoteAddress: '::1', remotePort: 9, clientCertificate: 'CN=kubelet' };
-  const stdio = { ...transport, write: () => true, pauseInput: () => undefined, resumeInput: () => undefined };
+  const stdio = { ...transport, write: () => true, flushed: true, pauseInput: () => undefined, resumeInput: () => undefined };
   live
     .begin(exec, peer, 'now', stdio)
     .session.end({ status: { ...failure('NonZeroExitCode', ''), exitCode: 3 } as SessionStatus, cause: 'x' });

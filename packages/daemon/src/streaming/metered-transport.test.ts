@@ -16,6 +16,7 @@ const GRACE_MS = 50;
 /** A connection that is gone when the test says so, or when it is destroyed. */
 class FakeTransport implements Transport {
   readonly protocol = 'fake';
+  readonly flushed = true;
   readonly calls: string[] = [];
   handlers: TransportHandlers | undefined;
   room = true;

@@ -59,6 +59,10 @@ export class MeteredTransport implements Transport, Killable {
     return this.#inner.write(stream, chunk);
   }
 
+  get flushed(): boolean {
+    return this.#inner.flushed;
+  }
+
   pauseInput(): void {
     this.#inner.pauseInput();
   }

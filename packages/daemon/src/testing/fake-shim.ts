@@ -16,6 +16,7 @@ const NO_IO: ShimIo = {
   listen: () => {},
   subscribe: unusable,
   unsubscribe: () => {},
+  forgetOutput: () => {},
   ack: unusable,
   stdin: unusable,
   closeStdin: unusable,

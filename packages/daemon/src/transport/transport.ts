@@ -12,6 +12,8 @@ export interface Transport {
    * waits for `drain`. At most OUTBOUND_HIGH_WATER bytes and one chunk are ever queued.
    */
   write(stream: OutputStream, chunk: Uint8Array): boolean;
+  /** The kernel has everything that was written: the memory of chunks given before may change. */
+  readonly flushed: boolean;
   /** Stops and starts the delivery of stdin. A paused transport still answers pings within its input buffer, and sends unsolicited pongs beyond. */
   pauseInput(): void;
   resumeInput(): void;

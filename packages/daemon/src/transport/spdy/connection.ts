@@ -97,6 +97,11 @@ export class SpdyConnection {
     return this.#channel.queued >= OUTBOUND_HIGH_WATER;
   }
 
+  /** The channel has passed on everything that was sent. */
+  get idle(): boolean {
+    return this.#channel.queued === 0;
+  }
+
   /** Streams that are open. */
   get streams(): number {
     return this.#streams.size;

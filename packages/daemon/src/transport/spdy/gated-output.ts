@@ -24,6 +24,10 @@ export class GatedOutput {
     return this.#bytes >= OUTBOUND_HIGH_WATER;
   }
 
+  get empty(): boolean {
+    return this.#held.length === 0;
+  }
+
   /** Sends the chunk, or keeps it. */
   write(stream: OutputStream, chunk: Uint8Array): void {
     if (this.#held.length === 0 && this.#admit(chunk)) return this.#send(stream, chunk);

@@ -116,6 +116,10 @@ export class SpdyTransport implements Transport {
     return false;
   }
 
+  get flushed(): boolean {
+    return this.#output.empty && this.#connection.idle;
+  }
+
   pauseInput(): void {
     this.#input.pause();
   }

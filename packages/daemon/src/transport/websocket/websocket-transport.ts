@@ -109,6 +109,10 @@ export class WebSocketTransport implements Transport {
     return false;
   }
 
+  get flushed(): boolean {
+    return this.#sender.idle;
+  }
+
   pauseInput(): void {
     this.#input.pause();
   }

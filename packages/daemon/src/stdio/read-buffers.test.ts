@@ -1,0 +1,102 @@
+// Memory of reads: used again only when nobody looks at it, never more of it than allowed, small where little comes.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ReadBuffers } from './read-buffers.ts';
+
+const SMALL = 4 * 1024;
+const READ = 64 * 1024;
+const SLAB = 256 * 1024;
+
+/** A connection that reads `bytes` of output at a time, and says what memory they came in. */
+class Connection {
+  released = 0;
+  end = 0;
+  readonly buffers = new ReadBuffers(() => this.released);
+
+  read(bytes: number): Buffer {
+    const { space } = this.buffers;
+    assert.ok(space.length >= bytes, `room for ${bytes}: ${space.length}`);
+    space.fill(1 + (this.end % 251), 0, bytes);
+    const chunk = this.buffers.filled(bytes);
+    this.end += bytes;
+    this.buffers.passed(bytes, this.end);
+    return chunk;
+  }
+
+  /** Reads until slabs are used. */
+  warm(): void {
+    this.read(SMALL);
+  }
+}
+
+const memories = (chunks: readonly Buffer[]): number => new Set(chunks.map((chunk) => chunk.buffer)).size;
+
+test('while everything is released at once, two slabs do', () => {
+  const connection = new Connection();
+  connection.warm();
+  const chunks: Buffer[] = [];
+  for (let i = 0; i < 200; i++) {
+    chunks.push(connection.read(READ));
+    connection.released = connection.end;
+  }
+  assert.ok(memories(chunks) <= 2, `${memories(chunks)} slabs`);
+});
+
+test('what is not released stays as it was, however much comes behind it', () => {
+  const connection = new Connection();
+  connection.warm();
+  const kept = Array.from({ length: 100 }, () => {
+    const value = 1 + (connection.end % 251);
+    return { value, chunk: connection.read(READ) };
+  });
+  for (const { value, chunk } of kept) assert.ok(chunk.every((byte) => byte === value));
+  assert.equal(memories(kept.map(({ chunk }) => chunk)), 100 / (SLAB / READ));
+});
+
+test('a slab is used again only when all of its output is released', () => {
+  const connection = new Connection();
+  connection.warm();
+  const first = Array.from({ length: SLAB / READ }, () => connection.read(READ));
+  connection.released = connection.end - 1;
+  const second = Array.from({ length: SLAB / READ }, () => connection.read(READ));
+  assert.notEqual(second[0]?.buffer, first[0]?.buffer);
+  assert.notEqual(connection.buffers.space.buffer, first[0]?.buffer);
+  connection.released = connection.end;
+  for (const _ of second) connection.read(READ);
+  assert.equal(connection.buffers.space.buffer, first[0]?.buffer);
+});
+
+test('after `forget` nothing that was read before is used again', () => {
+  const connection = new Connection();
+  connection.warm();
+  const before = Array.from({ length: 6 }, () => connection.read(READ));
+  connection.buffers.forget();
+  connection.released = Number.MAX_SAFE_INTEGER;
+  const old = new Set(before.map((chunk) => chunk.buffer));
+  connection.warm();
+  for (let i = 0; i < 50; i++) assert.ok(!old.has(connection.read(READ).buffer));
+});
+
+test('small reads get memory of their size, and after a loud time a connection becomes quiet again', () => {
+  const connection = new Connection();
+  for (let i = 0; i < 20; i++) {
+    const chunk = connection.read(100);
+    assert.equal(chunk.buffer.byteLength, 100);
+    assert.ok(chunk.every((byte) => byte === chunk[0]));
+  }
+  connection.warm();
+  assert.equal(connection.buffers.space.length, SLAB);
+  while (connection.buffers.space.length > SMALL) connection.read(1_000);
+  assert.equal(connection.read(10).buffer.byteLength, 10);
+});
+
+test('a resting connection gives up its slabs, and another one finds those that are released', () => {
+  const [one, other] = [new Connection(), new Connection()];
+  one.warm();
+  const chunks = Array.from({ length: 6 }, () => one.read(READ));
+  one.released = one.end;
+  one.buffers.rest();
+  assert.equal(one.buffers.space.length, SMALL);
+  other.warm();
+  assert.ok(chunks.some((chunk) => chunk.buffer === other.buffers.space.buffer));
+});

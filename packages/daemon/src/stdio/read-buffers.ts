@@ -1,0 +1,98 @@
+/**
+ * Memory for what is read from a shim. Node would take 64 KiB for each read and leave them to the garbage collector, which at full speed
+ * costs as much processor time as passing the output on; so large reads go into slabs that are used again.
+ */
+
+/** What a quiet connection needs, for control frames, keystrokes, lines. What such a read brings gets memory of its own size. */
+const SMALL_BYTES = 4 * 1024;
+/** Room for several of the shim's largest frames. An attached container that was loud once keeps one. */
+const SLAB_BYTES = 256 * 1024;
+/** A read with less room cuts frames to pieces: the rest of a slab is left empty, at most this much of it. */
+const LEAST_ROOM_BYTES = 64 * 1024;
+/** Slabs of one connection whose output somebody may still look at: what the live buffer holds by default, and some. Further ones are left to the garbage collector. */
+const MAX_WAITING = 20;
+/** Slabs that no connection uses: 2 MiB for the whole daemon. */
+const MAX_FREE = 8;
+
+const free: Buffer[] = [];
+
+/** One connection's. For each read: `space`, then `filled`, then `passed`. */
+export class ReadBuffers {
+  readonly #released: () => number;
+  readonly #small = Buffer.allocUnsafeSlow(SMALL_BYTES);
+  /** The slab that is being filled; absent while the connection is quiet. */
+  #slab: Buffer | undefined;
+  #used = 0;
+  #reads = 0;
+  /** Full slabs, with the offset behind the newest output in them. */
+  #waiting: { readonly slab: Buffer; readonly end: number }[] = [];
+
+  /** @param released gives the offset below which nobody looks at output any more */
+  constructor(released: () => number) {
+    this.#released = released;
+  }
+
+  /** Where the next read is to go. */
+  get space(): Buffer {
+    return this.#slab === undefined ? this.#small : this.#slab.subarray(this.#used);
+  }
+
+  /** What a read has brought; it stays as it is while somebody may look at it. */
+  filled(bytes: number): Buffer {
+    this.#reads += 1;
+    if (this.#slab === undefined) {
+      const own = Buffer.allocUnsafeSlow(bytes);
+      this.#small.copy(own, 0, 0, bytes);
+      return own;
+    }
+    const chunk = this.#slab.subarray(this.#used, this.#used + bytes);
+    this.#used += bytes;
+    return chunk;
+  }
+
+  /**
+   * The read has been passed on.
+   * @param bytes what it brought
+   * @param end offset behind the newest output so far
+   */
+  passed(bytes: number, end: number): void {
+    if (this.#slab === undefined) {
+      if (bytes === SMALL_BYTES) this.#next();
+    } else if (this.#slab.length - this.#used < LEAST_ROOM_BYTES) {
+      this.#waiting.push({ slab: this.#slab, end });
+      if (this.#waiting.length > MAX_WAITING) this.#waiting.shift();
+      if (this.#used < this.#reads * SMALL_BYTES) this.rest();
+      else this.#next();
+    }
+  }
+
+  /** Nothing large is to come: slabs go to whoever needs them. */
+  rest(): void {
+    this.#slab = undefined;
+    while (free.length < MAX_FREE) {
+      const slab = this.#takeReleased();
+      if (slab === undefined) break;
+      free.push(slab);
+    }
+    this.#waiting = [];
+  }
+
+  /** Somebody keeps output and will not say until when: what has been read stays for ever. */
+  forget(): void {
+    this.#slab = undefined;
+    this.#waiting = [];
+  }
+
+  #next(): void {
+    this.#used = 0;
+    this.#reads = 0;
+    this.#slab = this.#takeReleased() ?? free.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
+  }
+
+  #takeReleased(): Buffer | undefined {
+    const oldest = this.#waiting[0];
+    if (oldest === undefined || oldest.end > this.#released()) return undefined;
+    this.#waiting.shift();
+    return oldest.slab;
+  }
+}
