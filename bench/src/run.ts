@@ -46,12 +46,14 @@ export const runScenario = async (
       fail(runtime.name, error);
     }
   }
-  for (let round = 1; round <= Math.min(rounds, scenario.maxRounds ?? rounds); round++) {
+  const { warmUps = 0 } = scenario;
+  for (let round = 1 - warmUps; round <= Math.min(rounds, scenario.maxRounds ?? rounds); round++) {
     for (const [name, one] of prepared) {
       if (errors.has(name)) continue;
-      bench.note(`${scenario.name}: round ${round}, ${name}`);
+      bench.note(`${scenario.name}: ${round < 1 ? 'warming up' : `round ${round}`}, ${name}`);
       try {
-        add(gathered.get(name) ?? {}, await withLimit(one.round()));
+        const samples = await withLimit(one.round());
+        if (round >= 1) add(gathered.get(name) ?? {}, samples);
       } catch (error) {
         fail(name, error);
       }

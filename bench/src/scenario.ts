@@ -38,6 +38,11 @@ export type Scenario = {
   readonly metrics: readonly Metric[];
   /** At most this many rounds, where a round is long or repeats itself within. */
   readonly maxRounds?: number;
+  /**
+   * Rounds before the first one that counts. Runtimes run for weeks, and what a language's runtime does in a program's first second (Node
+   * translates it while it runs) is not what their users meet. Absent: none.
+   */
+  readonly warmUps?: number;
   prepare(bench: Bench, runtime: RuntimeUnderTest): Promise<Prepared>;
 };
 

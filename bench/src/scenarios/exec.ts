@@ -39,6 +39,7 @@ const execSync: Scenario = {
     { of: 'serial', title: 'one after the other p99', unit: 'ms', quantile: 0.99 },
     { of: 'all', title: `${AT_ONCE} at once, all answered after`, unit: 'ms', atMost: 0.25 },
   ],
+  warmUps: 1,
   prepare: inContainer(async (runtime, containerId, scale) => {
     const serial: number[] = [];
     for (let i = 0; i < scale(SERIAL); i++) {
@@ -59,6 +60,7 @@ const exec: Scenario = {
     { of: 'echo', title: 'RPC, handshake and first echoed byte, p50', unit: 'ms' },
     { of: 'stdout', title: 'stdout of `dd bs=64k`', unit: 'MB/s', atLeast: 1 },
   ],
+  warmUps: 1,
   prepare: inContainer(async (runtime, containerId, scale) => {
     const echo: number[] = [];
     for (let i = 0; i < scale(SERIAL); i++) {

@@ -14,6 +14,7 @@ const toMany = (clients: number): Scenario => ({
   name: `fan-out-${clients}`,
   title: `fan-out to ${clients}, all together, without a log`,
   metrics: [{ of: 'rate', title: 'aggregate', unit: 'MB/s', ...(clients === 50 ? { atLeast: 2 } : {}) }],
+  warmUps: 1,
   maxRounds: 5,
   async prepare(bench, runtime) {
     await using stack = new AsyncDisposableStack();

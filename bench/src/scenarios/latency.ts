@@ -47,6 +47,7 @@ const attachLatency = (tty: boolean): Scenario => ({
     { of: 'open', title: 'of it connection and handshake, p50', unit: 'ms' },
     { of: 'lost', title: 'first echoes lost, of each 40', unit: 'count' },
   ],
+  warmUps: 1,
   async prepare(bench, runtime) {
     await using stack = new AsyncDisposableStack();
     const pod = stack.use(await startPod(runtime));
@@ -91,6 +92,7 @@ const echo: Scenario = {
     { of: 'kilo', title: '1 KiB p50', unit: 'ms', atMost: 1 },
     { of: 'kilo', title: '1 KiB p99', unit: 'ms', quantile: 0.99 },
   ],
+  warmUps: 1,
   async prepare(bench, runtime) {
     await using stack = new AsyncDisposableStack();
     const pod = stack.use(await startPod(runtime));

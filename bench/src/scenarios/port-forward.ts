@@ -65,6 +65,7 @@ export const portForward: Scenario = {
     { of: 'down', title: 'from the pod', unit: 'MB/s', atLeast: 2 },
     { of: 'up', title: 'into the pod', unit: 'MB/s', atLeast: 2 },
   ],
+  warmUps: 1,
   async prepare(bench, runtime) {
     await using stack = new AsyncDisposableStack();
     const agent = stack.use(await startAgent(bench, runtime));

@@ -21,6 +21,7 @@ export const spdy: Scenario = {
     { of: 'stdout', title: 'stdout, 64 KiB blocks', unit: 'MB/s', atLeast: 2 },
     { of: 'stdin', title: 'stdin, 32 KiB frames', unit: 'MB/s', atLeast: 2 },
   ],
+  warmUps: 2,
   async prepare(bench, runtime) {
     await using stack = new AsyncDisposableStack();
     const agent = stack.use(await startAgent(bench, runtime, { stdin: true, log: false }));

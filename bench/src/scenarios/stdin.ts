@@ -17,6 +17,7 @@ export const stdin: Scenario = {
   name: 'stdin',
   title: 'stdin, 32 KiB messages into a container that counts',
   metrics: [{ of: 'rate', title: 'rate', unit: 'MB/s', atLeast: 5 }],
+  warmUps: 2,
   async prepare(bench, runtime) {
     await using stack = new AsyncDisposableStack();
     const agent = stack.use(await startAgent(bench, runtime, { stdin: true }));

@@ -48,6 +48,8 @@ export class OutputHub implements CursorHub {
   /** Where the shim was when it was subscribed to: what is older was asked for to be replayed, and is not new. */
   #subscribedAt = 0;
   #acked = 0;
+  /** Output is being handed to all cursors; what they have taken is looked at once, behind the last of them. */
+  #feeding = false;
   #exit: ExitRecord | undefined;
   #lost: ShimLost | undefined;
   /** After the exit: where the output is in the log. */
@@ -146,7 +148,9 @@ export class OutputHub implements CursorHub {
     if (offset > live.head) this.gap(live.head, offset);
     const fresh = offset < live.head ? data.subarray(live.head - offset) : data;
     live.push(stream, live.head, fresh);
+    this.#feeding = true;
     for (const cursor of this.#cursors) cursor.pump();
+    this.#feeding = false;
     if (this.#files !== undefined || this.endWhenBehind || this.#cursors.size === 0) {
       if (this.#files !== undefined) this.#letGo(this.#wanted());
       const { tail } = live;
@@ -198,7 +202,7 @@ export class OutputHub implements CursorHub {
       this.#cursors.delete(cursor);
       this.#sleepIfIdle();
     }
-    if (this.#files === undefined || this.#patience.waits) this.#acknowledge();
+    if (!this.#feeding && (this.#files === undefined || this.#patience.waits)) this.#acknowledge();
   }
 
   async locate(offset: number): Promise<Location> {

@@ -164,13 +164,12 @@ class ShimClient implements Shim, ShimIo {
 
   stdin(chunk: Uint8Array): void {
     this.#credit -= chunk.length;
-    this.#socket.cork();
+    this.#gather();
     for (let at = 0; at < chunk.length; at += frames.MAX_DATA_BYTES) {
       const piece = chunk.subarray(at, at + frames.MAX_DATA_BYTES);
       this.#write(frames.encodeStdinHeader(piece.length));
       this.#write(piece);
     }
-    this.#socket.uncork();
   }
 
   closeStdin(): void {
@@ -243,6 +242,13 @@ class ShimClient implements Shim, ShimIo {
 
   close(error?: Error): void {
     this.#socket.destroy(error);
+  }
+
+  /** One read from a client may bring several pieces of input: they leave in one write, at the end of this turn, in their order among the rest. */
+  #gather(): void {
+    if (this.#socket.writableCorked > 0) return;
+    this.#socket.cork();
+    process.nextTick(() => this.#socket.uncork());
   }
 
   #read(buffers: ReadBuffers, bytes: number): void {
