@@ -5,6 +5,7 @@ import { commandNotExecutable, commandNotFound } from '../runtime/command-errors
 import { type Program, shimSocketPath } from '../runtime/runtime.ts';
 import { ExecFailed, MAX_PROGRAMS, type Shim, ShimLost } from '../stdio/shim.ts';
 import { BerthError } from '../util/errors.ts';
+import { notRunning } from '../util/not-running.ts';
 import type { Container } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
 import { mustRun, mustRunUnfrozen } from './must-run.ts';
@@ -55,6 +56,9 @@ function execError(error: unknown, container: Container, { command: [name = ''] 
     );
   const limit = limitReached(error, container);
   if (limit !== undefined) return limit;
+  // The shim sees the end of init before the status does, which waits for the last of the output.
+  if (error.step === 'system' && error.errno === constants.errno.ESRCH)
+    return notRunning(container.id, 'its first program has ended');
   const why = getSystemErrorMessage(-error.errno) ?? `errno ${error.errno}`;
   switch (error.step) {
     case 'notfound':

@@ -1,7 +1,7 @@
 /** A program besides init, in tests: says what its command says, and ends as it says. No process. */
 import { constants } from 'node:os';
 import { ExecFailed, type ExecStep, type ExitRecord, type Shim, type ShimListener, ShimLost } from '../stdio/shim.ts';
-import { FakeShim } from './fake-shim.ts';
+import { FakeShim, WELCOME } from './fake-shim.ts';
 
 const SIGKILL = 9;
 
@@ -56,21 +56,6 @@ export function fakeExec(command: readonly string[], killed: () => void): Shim {
     close: () => exit.reject(new ShimLost('closed')),
   };
 }
-
-const WELCOME = {
-  shimPid: 1,
-  initPid: 2,
-  state: 'running',
-  tty: false,
-  stdin: 'none',
-  hasLog: false,
-  first: 0n,
-  next: 0n,
-  startedAtNs: 1n,
-  logBytesLost: 0n,
-  logLosses: 0n,
-  stdinCredit: 0,
-} as const;
 
 const recordOf = (code: number): ExitRecord => ({
   kind: code > 128 ? 'signaled' : 'exited',
