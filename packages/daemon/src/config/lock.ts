@@ -1,6 +1,6 @@
 /** One daemon per root folder and per state folder: a lock file that names its holder, so that the lock of a dead daemon is recognised. */
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { readBootId, readStartTime } from '../util/boot.ts';
 import { BerthError } from '../util/errors.ts';
 
@@ -43,7 +43,10 @@ async function lock(path: string, locked: Locked): Promise<AsyncDisposable> {
   await writeFile(temporary, own, { mode: 0o600, flag: 'wx' });
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      if (await tryLink(temporary, path)) return { [Symbol.asyncDispose]: () => unlock(path, own) };
+      if (await tryLink(temporary, path)) {
+        await clearLeftovers(path);
+        return { [Symbol.asyncDispose]: () => unlock(path, own) };
+      }
       const held = await readFile(path, 'utf8').catch(() => undefined);
       if (held === undefined) continue;
       if (await isAlive(held)) throw locked(pidOf(held));
@@ -87,6 +90,16 @@ async function removeStale(path: string, stale: string, locked: Locked): Promise
     throw locked(pidOf(moved));
   }
   await rm(aside, { force: true });
+}
+
+/** What daemons that were killed while they took the lock have left: names that end with the id of a process that is gone. */
+async function clearLeftovers(path: string): Promise<void> {
+  const prefix = `${basename(path)}.`;
+  for (const name of await readdir(dirname(path))) {
+    const [, pid] = name.startsWith(prefix) ? (/^(?:stale\.)?(\d+)$/.exec(name.slice(prefix.length)) ?? []) : [];
+    if (pid === undefined || (await readStartTime(Number(pid))) !== undefined) continue;
+    await rm(join(dirname(path), name), { force: true });
+  }
 }
 
 async function unlock(path: string, own: string): Promise<void> {
