@@ -57,9 +57,15 @@ static void reap_killed(struct shim *shim) {
   }
 }
 
+// Steps that init's end makes fail do so with many errnos (no memory for a process in its pid namespace, for one): what counts is the end.
+static int or_ended(int error) {
+  struct pollfd init = {.fd = FD_INIT, .events = POLLIN};
+  return poll(&init, 1, 0) == 1 ? ESRCH : error;
+}
+
 static _Noreturn void give_up(struct shim *shim, uint8_t step, int error) {
   if (shim->init > 0) kill(shim->init, SIGKILL);
-  send_failure(FD_CONNECTION, step, error);
+  send_failure(FD_CONNECTION, step, step == STATUS_SYSTEM ? or_ended(error) : error);
   reap_killed(shim);
   _exit(1);
 }

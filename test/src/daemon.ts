@@ -4,6 +4,7 @@ import { createWriteStream, globSync, mkdtempSync, readFileSync, rmSync, writeFi
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BerthClient, connect } from '@berth/client';
+import { collect, type Ran } from './crictl.ts';
 import { leftovers } from './leftovers.ts';
 import { eventually, readProcess } from './processes.ts';
 
@@ -56,6 +57,11 @@ export class TestDaemon implements AsyncDisposable {
     return daemon;
   }
 
+  /** Folders and settings for a daemon that is not started yet. */
+  static prepare(options: DaemonOptions = {}): TestDaemon {
+    return new TestDaemon(options);
+  }
+
   get root(): string {
     return join(this.dir, 'r');
   }
@@ -101,6 +107,24 @@ export class TestDaemon implements AsyncDisposable {
 
   /** Starts the daemon again over the same folders. */
   async start(): Promise<void> {
+    const child = this.#spawn([]);
+    this.#process = child;
+    child.stderr?.pipe(createWriteStream(join(this.dir, 'berthd.log'), { flags: 'a' }));
+    [this.#streaming, this.#metrics] = await readyLine(child, () => this.log());
+    // One that has found no daemon meanwhile refuses calls for a while, as gRPC's clients do; who calls from here on asks this daemon.
+    this.#dropClient();
+  }
+
+  /** Starts a daemon over the same folders that must end by itself; `flags` come last, and win. Whichever runs goes on. */
+  async startFails(...flags: string[]): Promise<Ran> {
+    const child = this.#spawn(flags);
+    const ran = collect(child);
+    // One that serves after all would do so for ever; its status is another one then.
+    child.stdout?.once('data', () => child.kill('SIGTERM'));
+    return await ran;
+  }
+
+  #spawn(more: readonly string[]): ChildProcess {
     const flags = [
       '--config',
       join(this.dir, 'berthd.toml'),
@@ -108,16 +132,12 @@ export class TestDaemon implements AsyncDisposable {
       '127.0.0.1:0',
       '--default-image',
       DEFAULT_IMAGE,
+      ...more,
     ];
     const [command, args] = this.#options.built
       ? [join(ROOT, 'bin/berthd'), flags]
       : [process.execPath, ['--conditions=source', MAIN, ...flags]];
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, BERTH_TEST: this.dir } });
-    this.#process = child;
-    child.stderr?.pipe(createWriteStream(join(this.dir, 'berthd.log'), { flags: 'a' }));
-    [this.#streaming, this.#metrics] = await readyLine(child, () => this.log());
-    // One that has found no daemon meanwhile refuses calls for a while, as gRPC's clients do; who calls from here on asks this daemon.
-    this.#dropClient();
+    return spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, BERTH_TEST: this.dir } });
   }
 
   /** SIGKILL: as if the machine had taken it. */

@@ -17,6 +17,8 @@ export type ContainerOptions = {
   /** Path in the container and on the host, read-only. */
   readonly mounts?: readonly { readonly containerPath: string; readonly hostPath: string; readonly readonly?: boolean }[];
   readonly env?: Readonly<Record<string, string>>;
+  /** User id of init and of other programs; root where none is given. */
+  readonly user?: number;
 };
 
 export type Pod = { readonly id: string; readonly config: MessageInitShape<typeof PodSandboxConfigSchema> };
@@ -58,7 +60,7 @@ export async function createContainer(
     stdin: options.stdin ?? false,
     stdinOnce: options.stdinOnce ?? false,
     tty: options.tty ?? false,
-    linux: {},
+    linux: options.user === undefined ? {} : { securityContext: { runAsUser: { value: BigInt(options.user) } } },
   });
   const { containerId } = await daemon.client.runtime.createContainer({ podSandboxId: pod.id, config, sandboxConfig: pod.config });
   return new TestContainer(daemon, containerId, config, join(pod.config.logDirectory ?? '', `${name}.log`));
@@ -99,6 +101,14 @@ export class TestContainer {
     const { status } = await this.#daemon.client.runtime.containerStatus({ containerId: this.id });
     if (status === undefined) throw new Error('ContainerStatus without a status');
     return status;
+  }
+
+  /** Process ids on the host. */
+  async pids(): Promise<{ readonly init: number; readonly shim: number }> {
+    const { info } = await this.#daemon.client.runtime.containerStatus({ containerId: this.id, verbose: true });
+    const { pid, shim } = JSON.parse(info['info'] ?? '{}') as { pid?: number; shim?: { pid?: number } };
+    if (pid === undefined || shim?.pid === undefined) throw new Error('verbose ContainerStatus without process ids');
+    return { init: pid, shim: shim.pid };
   }
 
   /** Waits for its end; gives the status then. */

@@ -2,12 +2,15 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { RpcError } from '@berth/client';
+import { ContainerState } from '@berth/cri-api';
 import { AttachClient } from '../src/attach.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { type Pod, runContainer, runPod, type TestContainer } from '../src/pods.ts';
-import { countDescriptors, eventually, listProcesses, residentBytes } from '../src/processes.ts';
+import { countDescriptors, eventually, listProcesses, readProcess, residentBytes } from '../src/processes.ts';
 import { randomBlocks, randomSha256 } from '../src/random.ts';
 
 const MIB = 1024 * 1024;
@@ -184,6 +187,28 @@ test('what cannot be run is said before anything else', async () => {
     assert.equal(client.closed?.code, 1000);
     await assert.rejects(daemon.client.runtime.execSync({ containerId: container.id, cmd: [...cmd], timeout: 5n }), words);
   }
+});
+
+test('what comes while the container ends is told that it does not run', async () => {
+  const ending = await runContainer(daemon, pod, 'read go; exit 3', { stdin: true });
+  const { init } = await ending.pids();
+  // Whoever holds the output is waited for; until then the end is not told.
+  await using _held = await open(`/proc/${init}/fd/1`, 'w');
+  using attached = await AttachClient.open(await ending.attachUrl());
+  await attached.send('go\n');
+  await eventually('init has ended', () => [undefined, 'Z'].includes(readProcess(init)?.state));
+  let refusals = 0;
+  do {
+    const request = { containerId: ending.id, cmd: ['true'], timeout: 10n };
+    await assert.rejects(daemon.client.runtime.execSync(request), (error: unknown) => {
+      assert.ok(error instanceof RpcError, String(error));
+      assert.deepEqual([error.status, error.code], ['FAILED_PRECONDITION', 'CONTAINER_NOT_RUNNING'], error.message);
+      if (/is not running: its first program has ended/.test(error.message)) refusals += 1;
+      else assert.match(error.message, /is not running: exited with code 3/);
+      return true;
+    });
+  } while ((await ending.status()).state === ContainerState.CONTAINER_RUNNING);
+  assert.ok(refusals > 0);
 });
 
 test('a killed client, a deadline, an ended call: the whole session is killed, and nothing is left', async () => {

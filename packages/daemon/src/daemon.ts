@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Config } from './config/config.ts';
-import { lockRoot } from './config/lock.ts';
+import { lockRoot, lockState } from './config/lock.ts';
 import type { AttachTarget } from './container/attach-target.ts';
 import { Containers } from './container/containers.ts';
 import type { ConnectExec, ConnectShim } from './container/deps.ts';
@@ -41,9 +41,9 @@ export type FindForwardTarget = (podId: string) => ForwardTarget | undefined;
 
 /** What is different between the real daemon and its tests. */
 export type Rooms = {
-  /** Puts the host's folders and mounts in order; before anything else touches them. */
+  /** Puts the host's folders and mounts in order; before anything else touches them. Where it throws, nothing of that is left. */
   prepareHost(config: Config, log: Logger): Promise<void>;
-  /** Takes down what prepareHost made; only called when no pod is left. */
+  /** Takes down what prepareHost made, unless something of a pod or container is left there; not called when one is known. */
   releaseHost(config: Config, log: Logger): Promise<void>;
   openRuntime(config: Config, log: Logger): Promise<Runtime>;
   openImages(config: Config, log: Logger): Promise<ImageStore>;
@@ -83,8 +83,14 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
   await mkdir(config.root, { recursive: true, mode: 0o711 });
   await mkdir(config.state, { recursive: true, mode: 0o711 });
   stack.use(await lockRoot(config.root));
+  stack.use(await lockState(config.state));
 
   await rooms.prepareHost(config, log);
+  // A start that fails before the records are read leaves this to releaseHost, which looks at the folders itself.
+  let inUse = (): boolean => false;
+  stack.defer(async () => {
+    if (!inUse()) await rooms.releaseHost(config, log);
+  });
   const runtime = await rooms.openRuntime(config, log);
   stack.defer(() => runtime.close());
   const images = await rooms.openImages(config, log);
@@ -102,9 +108,7 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
     closing: closing.signal,
   });
   const pods = new Pods({ ...shared, containers, records: wrap(new FileRecords(join(config.root, 'pods'))) });
-  stack.defer(async () => {
-    if (pods.store.size === 0 && containers.store.list().length === 0) await rooms.releaseHost(config, log);
-  });
+  inUse = () => pods.store.size > 0 || containers.store.list().length > 0;
   stack.defer(() => {
     closing.abort();
     containers.close();

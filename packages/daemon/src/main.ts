@@ -76,12 +76,18 @@ function watchFailures(log: Logger): void {
   process.stdout.on('error', () => {});
 }
 
+/** What went wrong first stands first, whatever taking down the rest then brought. */
+function told(error: unknown): string {
+  if (error instanceof SuppressedError)
+    return `${told(error.suppressed)}\nand while taking down what was there: ${told(error.error)}`;
+  if (error instanceof BerthError) return error.message;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
 try {
   await main(process.argv.slice(2));
 } catch (error) {
-  process.stderr.write(
-    `berthd: ${error instanceof BerthError ? error.message : error instanceof Error ? error.stack : String(error)}\n`,
-  );
+  process.stderr.write(`berthd: ${told(error)}\n`);
   process.exitCode = error instanceof BerthError && error.code === 'CONFIG_INVALID' ? EXIT_USAGE : EXIT_FAILED;
   // What a failed start has left open must not keep the process.
   process.exit();

@@ -1,10 +1,12 @@
-/** One daemon per root folder: a lock file that names its holder, so that the lock of a dead daemon is recognised. */
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+/** One daemon per root folder and per state folder: a lock file that names its holder, so that the lock of a dead daemon is recognised. */
+import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { readBootId, readStartTime } from '../util/boot.ts';
 import { BerthError } from '../util/errors.ts';
 
-const LOCK_FILE = 'berthd.lock';
+const ROOT_LOCK = 'berthd.lock';
+/** Another name: both folders may be one. */
+const STATE_LOCK = 'state.lock';
 /** Each failed attempt means that another daemon has come or gone meanwhile. */
 const ATTEMPTS = 5;
 
@@ -12,20 +14,45 @@ const ATTEMPTS = 5;
  * Takes the lock of a root folder, or replaces that of a daemon that is gone.
  * @throws BerthError `ROOT_LOCKED`, naming the pid of the daemon that holds it
  */
-export async function lockRoot(root: string): Promise<AsyncDisposable> {
-  const path = join(root, LOCK_FILE);
+export const lockRoot = (root: string): Promise<AsyncDisposable> =>
+  lock(
+    join(root, ROOT_LOCK),
+    (pid) =>
+      new BerthError('failed-precondition', 'ROOT_LOCKED', `the root folder ${root} is in use by another berthd (pid ${pid})`),
+  );
+
+/**
+ * The same for a state folder: what is mounted there is taken down by the daemon that has the lock, and by nobody else.
+ * @throws BerthError `STATE_LOCKED`
+ */
+export const lockState = (state: string): Promise<AsyncDisposable> =>
+  lock(
+    join(state, STATE_LOCK),
+    (pid) =>
+      new BerthError('failed-precondition', 'STATE_LOCKED', `the state folder ${state} is in use by another berthd (pid ${pid})`),
+  );
+
+/** The error for a lock that the daemon `pid` holds. */
+type Locked = (pid: string) => BerthError;
+
+async function lock(path: string, locked: Locked): Promise<AsyncDisposable> {
   const own = `${process.pid} ${(await readStartTime(process.pid)) ?? ''} ${await readBootId()}\n`;
   const temporary = `${path}.${process.pid}`;
-  await writeFile(temporary, own, { mode: 0o600 });
+  await rm(temporary, { force: true });
+  // Exclusive: nobody has checked yet who else may make links in this folder.
+  await writeFile(temporary, own, { mode: 0o600, flag: 'wx' });
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      if (await tryLink(temporary, path)) return { [Symbol.asyncDispose]: () => unlock(path, own) };
+      if (await tryLink(temporary, path)) {
+        await clearLeftovers(path);
+        return { [Symbol.asyncDispose]: () => unlock(path, own) };
+      }
       const held = await readFile(path, 'utf8').catch(() => undefined);
       if (held === undefined) continue;
-      if (await isAlive(held)) throw locked(root, held);
-      await removeStale(path, held, root);
+      if (await isAlive(held)) throw locked(pidOf(held));
+      await removeStale(path, held, locked);
     }
-    throw locked(root, 'another');
+    throw locked('?');
   } finally {
     await rm(temporary, { force: true });
   }
@@ -49,7 +76,7 @@ async function isAlive(held: string): Promise<boolean> {
 }
 
 /** Moves the lock aside and looks at what was moved: two daemons may find the same stale lock, and the second must not take the first's new one. */
-async function removeStale(path: string, stale: string, root: string): Promise<void> {
+async function removeStale(path: string, stale: string, locked: Locked): Promise<void> {
   const aside = `${path}.stale.${process.pid}`;
   try {
     await rename(path, aside);
@@ -60,18 +87,23 @@ async function removeStale(path: string, stale: string, root: string): Promise<v
   if (moved !== stale) {
     await tryLink(aside, path);
     await rm(aside, { force: true });
-    throw locked(root, moved);
+    throw locked(pidOf(moved));
   }
   await rm(aside, { force: true });
+}
+
+/** What daemons that were killed while they took the lock have left: names that end with the id of a process that is gone. */
+async function clearLeftovers(path: string): Promise<void> {
+  const prefix = `${basename(path)}.`;
+  for (const name of await readdir(dirname(path))) {
+    const [, pid] = name.startsWith(prefix) ? (/^(?:stale\.)?(\d+)$/.exec(name.slice(prefix.length)) ?? []) : [];
+    if (pid === undefined || (await readStartTime(Number(pid))) !== undefined) continue;
+    await rm(join(dirname(path), name), { force: true });
+  }
 }
 
 async function unlock(path: string, own: string): Promise<void> {
   if ((await readFile(path, 'utf8').catch(() => undefined)) === own) await rm(path, { force: true });
 }
 
-const locked = (root: string, held: string): BerthError =>
-  new BerthError(
-    'failed-precondition',
-    'ROOT_LOCKED',
-    `the root folder ${root} is in use by another berthd (pid ${held.split(' ', 1)[0] ?? '?'})`,
-  );
+const pidOf = (held: string): string => held.split(' ', 1)[0] ?? '?';

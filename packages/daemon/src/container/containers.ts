@@ -10,6 +10,7 @@ import { createContainer } from './create.ts';
 import { execInContainer } from './exec.ts';
 import type { ContainerDeps } from './deps.ts';
 import { type RecoverySources, recoverContainers } from './recovery.ts';
+import { shimOfRunning } from './must-run.ts';
 import { removeContainer } from './remove.ts';
 import { startContainer } from './start.ts';
 import { stopContainer } from './stop.ts';
@@ -58,17 +59,9 @@ export class Containers {
     return updateContainerResources(this.#deps, container, change);
   }
 
-  /** @throws BerthError `CONTAINER_NOT_RUNNING` */
+  /** @throws BerthError `CONTAINER_NOT_RUNNING`, `SHIM_LOST` */
   async reopenLog(container: Container): Promise<void> {
-    const shim = container.shim();
-    if (container.status.state !== 'running' || shim === undefined) {
-      throw new BerthError(
-        'failed-precondition',
-        'CONTAINER_NOT_RUNNING',
-        `container ${container.id} is ${container.status.state}; only a running container's log can be reopened`,
-      );
-    }
-    await shim.reopenLog();
+    await shimOfRunning(container).reopenLog();
   }
 
   /** What a session may see of a container; undefined when there is none. Takes a full id. */

@@ -1,13 +1,25 @@
 /** Refuses what only a running container can do, in one sentence for all RPCs. */
 import type { Runtime } from '../runtime/runtime.ts';
+import type { Shim } from '../stdio/shim.ts';
 import { BerthError } from '../util/errors.ts';
+import { notRunning } from '../util/not-running.ts';
 import type { Container } from './container.ts';
 
 /** @throws BerthError `CONTAINER_NOT_RUNNING` with the state, and the exit code where there is one */
 export function mustRun({ id, status }: Pick<Container, 'id' | 'status'>): void {
-  if (status.state === 'running') return;
-  const exit = status.exit === undefined ? '' : ` with code ${status.exit.code}`;
-  throw new BerthError('failed-precondition', 'CONTAINER_NOT_RUNNING', `container ${id} is not running: ${status.state}${exit}`);
+  if (status.state !== 'running') throw notRunning(id, status.state, status.exit?.code);
+}
+
+/**
+ * For what a running container's shim does. There may be none for a moment: a connection that has broken is made again.
+ * @throws BerthError as `mustRun`; `SHIM_LOST`
+ */
+export function shimOfRunning(container: Pick<Container, 'id' | 'status' | 'shim'>): Shim {
+  mustRun(container);
+  const shim = container.shim();
+  if (shim === undefined)
+    throw new BerthError('unavailable', 'SHIM_LOST', `the supervisor of container ${container.id} does not answer; try again`);
+  return shim;
 }
 
 /**

@@ -136,7 +136,10 @@ test('a container goes through its life, and its status tells it', async () => {
   const ended = (await host.cri.containerStatus({ containerId: id })).status;
   assert.equal(ended?.state, ContainerState.CONTAINER_EXITED);
   assert.deepEqual([ended.exitCode, ended.reason, ended.finishedAt], [0, 'Completed', 1_700_000_000_000_000_002n]);
-  await assert.rejects(host.cri.reopenContainerLog({ containerId: id }), refused('FAILED_PRECONDITION', 'exited'));
+  await assert.rejects(
+    host.cri.reopenContainerLog({ containerId: id }),
+    refused('FAILED_PRECONDITION', 'is not running: exited with code 0'),
+  );
   await assert.rejects(host.cri.updateContainerResources({ containerId: id, linux: {} }), refused('FAILED_PRECONDITION', 'exited'));
   await assert.rejects(host.cri.startContainer({ containerId: id }), refused('FAILED_PRECONDITION', 'exited'));
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { constants } from 'node:os';
 import { test } from 'node:test';
 import { DaemonUnderTest, refused } from '../testing/daemon-under-test.ts';
 
@@ -54,6 +55,13 @@ test('ExecSync: output by stream, exit codes, what cannot be started', async () 
   assert.deepEqual(await run('exit', '3'), ['', '', 3]);
   await assert.rejects(run('missing'), refused('INVALID_ARGUMENT', 'the command "missing" was not found in the container'));
   await assert.rejects(run('full'), refused('RESOURCE_EXHAUSTED', '512 programs besides its first already'));
+  const { EAGAIN, ENOMEM, ESRCH, EIO } = constants.errno;
+  await assert.rejects(run('fails', 'system', `${EAGAIN}`), refused('RESOURCE_EXHAUSTED', 'as many processes as it may'));
+  await assert.rejects(run('fails', 'noexec', `${EAGAIN}`), refused('RESOURCE_EXHAUSTED', 'the user', 'RLIMIT_NPROC'));
+  await assert.rejects(run('fails', 'system', `${ENOMEM}`), refused('RESOURCE_EXHAUSTED', 'no memory'));
+  await assert.rejects(run('fails', 'noexec', `${ENOMEM}`), refused('RESOURCE_EXHAUSTED', 'no memory'));
+  await assert.rejects(run('fails', 'system', `${ESRCH}`), refused('FAILED_PRECONDITION', 'is not running: its first program has'));
+  await assert.rejects(run('fails', 'system', `${EIO}`), refused('INTERNAL', 'could not be run in the container'));
   await assert.rejects(host.cri.execSync({ containerId, cmd: [] }), refused('INVALID_ARGUMENT', 'no command'));
   await assert.rejects(host.cri.execSync({ cmd: ['out'] }), refused('INVALID_ARGUMENT', 'container_id'));
 });

@@ -40,7 +40,8 @@ cd /dev && exec find . -xdev \\( -type b -o -type c \\) ! -path ./console ! -pat
 
 /**
  * Makes root and state directory, checks who can write to them, makes the state directory a private mount with the shim
- * in a read-only tmpfs below it. Idempotent: at a daemon's restart only a changed shim is replaced.
+ * in a read-only tmpfs below it. Idempotent: at a daemon's restart only a changed shim is replaced. Where it throws, what it made is gone
+ * again, unless containers are there.
  * @throws BerthError `UNSAFE_DIRECTORY`, `STATE_PATH_TOO_LONG`, `SHIM_MISSING`
  */
 export const prepareHost = async (config: Config): Promise<void> => {
@@ -56,6 +57,9 @@ export const prepareHost = async (config: Config): Promise<void> => {
     await mkdir(directory, { recursive: true, mode: 0o755 });
     await checkDirectory(directory);
   }
+  // From here on: nobody else can put anything into these folders.
+  await using undo = new AsyncDisposableStack();
+  undo.defer(async () => void (await releaseHost(config)));
   const table = await readMountinfo();
   const state = await realpath(config.state);
   // Pinned namespaces cannot be bound below a shared mount, and what is mounted here is nobody else's business.
@@ -69,6 +73,7 @@ export const prepareHost = async (config: Config): Promise<void> => {
   // LXC's own. They are there before its first start, so that the end of another daemon, which removes what is empty, does not take one of
   // them away while LXC makes the next.
   for (const directory of lxcRunDirectories(config.state)) await mkdir(directory, { recursive: true, mode: 0o755 });
+  undo.move();
 };
 
 /** Whoever can write to a directory, or replace it from the one above, would own what the daemon keeps there. */

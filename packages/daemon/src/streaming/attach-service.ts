@@ -8,6 +8,7 @@ import { OutputStats } from '../stdio/output-stats.ts';
 import type { Shim } from '../stdio/shim.ts';
 import type { Transport } from '../transport/transport.ts';
 import { BerthError } from '../util/errors.ts';
+import { notRunning } from '../util/not-running.ts';
 import { type AttachOptions, serveAttach } from './attach-session.ts';
 import type { AttachTicket, ConnectionInfo, SessionEnd } from './handler.ts';
 import { failure } from './session-status.ts';
@@ -50,26 +51,17 @@ export class AttachService {
 
   /**
    * Begins to keep a container's output for a session to come; what comes back is to be put into a ticket.
-   * @throws BerthError `unavailable` when the container's shim is gone
+   * @throws BerthError `SHIM_LOST` when the container's shim is gone; `CONTAINER_NOT_RUNNING` when the container has just ended
    */
   async prepare(target: AttachTarget, request: AttachRequest): Promise<AttachTicket> {
     const { shim } = target;
-    if (shim === undefined)
-      throw new BerthError('failed-precondition', 'CONTAINER_NOT_RUNNING', `container ${target.id} is not running`);
+    // It runs, or the call would not have come to here; a connection that has broken is made again.
+    if (shim === undefined) throw shimLost(target);
     const stdio = this.#stdio(shim, target);
     const claim = await stdio.output.claim().catch(async (error: unknown) => {
       // The shim of a container that has just ended is gone before the container's status says so.
       const exit = await Promise.race([shim.exit.catch(() => undefined), sleep(SETTLE_MS)]);
-      if (exit === undefined) {
-        throw new BerthError('unavailable', 'SHIM_LOST', `container ${target.id} cannot be attached: its supervisor is gone`, {
-          cause: error,
-        });
-      }
-      throw new BerthError(
-        'failed-precondition',
-        'CONTAINER_NOT_RUNNING',
-        `container ${target.id} is not running: exited with code ${exit.code}`,
-      );
+      throw exit === undefined ? shimLost(target, error) : notRunning(target.id, 'exited', exit.code);
     });
     const key = Symbol(target.id);
     this.#kept.set(key, { stdio, claim, target });
@@ -124,6 +116,9 @@ export class AttachService {
     return stdio;
   }
 }
+
+const shimLost = ({ id }: AttachTarget, cause?: unknown): BerthError =>
+  new BerthError('unavailable', 'SHIM_LOST', `container ${id} cannot be attached: its supervisor is gone`, { cause });
 
 async function refuse(transport: Transport, message: string): Promise<SessionEnd> {
   const status = failure('InternalError', `Internal error occurred: error attaching to container: ${message}`);

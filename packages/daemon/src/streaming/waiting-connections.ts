@@ -89,13 +89,13 @@ export class WaitingConnections {
   }
 }
 
-/** Tells an operator that a limit works, at most once a minute, and everything to who looks for it. */
+/** Tells an operator that a limit works, each at most once a minute, and everything to who looks for it. */
 export function connectionLog(log: Log): ConnectionEvents {
-  let saidAt = -Infinity;
+  const saidAt = new Map<string, number>();
   const say = (remote: string, what: string): void => {
     const now = performance.now();
-    const quiet = now - saidAt < SAY_AGAIN_MS;
-    if (!quiet) saidAt = now;
+    const quiet = now - (saidAt.get(what) ?? -Infinity) < SAY_AGAIN_MS;
+    if (!quiet) saidAt.set(what, now);
     log[quiet ? 'debug' : 'warn']({ remote }, what);
   };
   return {

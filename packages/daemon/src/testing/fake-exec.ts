@@ -1,18 +1,20 @@
 /** A program besides init, in tests: says what its command says, and ends as it says. No process. */
 import { constants } from 'node:os';
-import { ExecFailed, type ExitRecord, type Shim, type ShimListener, ShimLost } from '../stdio/shim.ts';
-import { FakeShim } from './fake-shim.ts';
+import { ExecFailed, type ExecStep, type ExitRecord, type Shim, type ShimListener, ShimLost } from '../stdio/shim.ts';
+import { FakeShim, WELCOME } from './fake-shim.ts';
 
 const SIGKILL = 9;
 
 /**
- * `out TEXT`, `err TEXT`, `big BYTES` (on stdout) and `exit CODE` end at once; `hang` until it is killed; `missing` cannot be started, `full` neither: too many run.
+ * `out TEXT`, `err TEXT`, `big BYTES` (on stdout) and `exit CODE` end at once; `hang` until it is killed; `missing` cannot be started, `full` neither: too many run;
+ * `fails STEP ERRNO` as it says.
  * `killed` is told of a SIGKILL for everything.
  */
 export function fakeExec(command: readonly string[], killed: () => void): Shim {
-  const [verb = '', argument = ''] = command;
+  const [verb = '', argument = '', more = ''] = command;
   if (verb === 'missing') throw new ExecFailed('notfound', 2);
   if (verb === 'full') throw new ExecFailed('system', constants.errno.EDQUOT);
+  if (verb === 'fails') throw new ExecFailed(argument as ExecStep, Number(more));
   const exit = Promise.withResolvers<ExitRecord>();
   exit.promise.catch(() => {});
   let listener: ShimListener | undefined;
@@ -54,21 +56,6 @@ export function fakeExec(command: readonly string[], killed: () => void): Shim {
     close: () => exit.reject(new ShimLost('closed')),
   };
 }
-
-const WELCOME = {
-  shimPid: 1,
-  initPid: 2,
-  state: 'running',
-  tty: false,
-  stdin: 'none',
-  hasLog: false,
-  first: 0n,
-  next: 0n,
-  startedAtNs: 1n,
-  logBytesLost: 0n,
-  logLosses: 0n,
-  stdinCredit: 0,
-} as const;
 
 const recordOf = (code: number): ExitRecord => ({
   kind: code > 128 ? 'signaled' : 'exited',

@@ -29,6 +29,22 @@ const NO_IO: ShimIo = {
   flush: async () => {},
 };
 
+/** A container that runs and has written nothing. */
+export const WELCOME = {
+  shimPid: 1,
+  initPid: 2,
+  state: 'running',
+  tty: false,
+  stdin: 'none',
+  hasLog: false,
+  first: 0n,
+  next: 0n,
+  startedAtNs: 1n,
+  logBytesLost: 0n,
+  logLosses: 0n,
+  stdinCredit: 0,
+} as const;
+
 export class FakeShim implements Shim {
   readonly welcome: Welcome;
   readonly exit: Promise<ExitRecord>;
