@@ -29,7 +29,9 @@ const LANES = 2;
 const MOMENTS: readonly (readonly [layers: number, ms: number])[] = [
   ...[100, 200, 300].map((ms) => [0, ms] as const),
   ...[1, 2].flatMap((layers) => [0, 40, 80].map((ms) => [layers, ms] as const)),
-  ...[0, 15, 30, 60, 120, 400].map((ms) => [LAYERS, ms] as const),
+  ...[0, 15, 30, 60, 120].map((ms) => [LAYERS, ms] as const),
+  // More than it has: right after the answer.
+  [LAYERS + 1, 0],
 ];
 
 const contentOf = (layer: number, file: number): string => `layer ${layer}, file ${file}\n`.repeat(200);

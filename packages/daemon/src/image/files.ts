@@ -18,9 +18,11 @@ export function explained(error: unknown): unknown {
   });
 }
 
+const temporaryOf = (path: string): string => `${path}.new`;
+
 /** Replaces a file as a whole, durably: after a power cut it has the old or the new content. */
 export async function replaceFile(path: string, content: string): Promise<void> {
-  const temporary = `${path}.new`;
+  const temporary = temporaryOf(path);
   const file = await open(temporary, 'w', 0o600);
   try {
     await file.writeFile(content);
@@ -35,6 +37,11 @@ export async function replaceFile(path: string, content: string): Promise<void> 
   } finally {
     await directory.close();
   }
+}
+
+/** Clears away what a `replaceFile` that was cut short has left beside the file. */
+export async function dropHalfReplaced(path: string): Promise<void> {
+  await rm(temporaryOf(path), { force: true });
 }
 
 /** A file without a name: whatever happens to the daemon, nothing of it stays on the disk. */

@@ -43,6 +43,18 @@ describe('image store', () => {
     assert.equal(layers().length, 1);
   });
 
+  test('a list of images that was half written when the daemon was killed is cleared away, and the list before it counts', async () => {
+    const { id } = await add(base, 'x');
+    const half = join(root, 'images', 'index.json.new');
+    writeFileSync(half, '{"layers":[');
+    store = await openImageStore(root, silentLog);
+    assert.deepEqual(
+      store.list().map((image) => image.id),
+      [id],
+    );
+    assert.ok(!existsSync(half));
+  });
+
   test('plain, gzip and zstd give the same image', async () => {
     const ids = new Set<string>();
     for (const bytes of [base, gzipSync(base), zstdCompressSync(base)]) ids.add((await add(bytes)).id);

@@ -7,7 +7,7 @@ import { KeyedMutex } from '../util/keyed-mutex.ts';
 import type { Log } from '../util/log.ts';
 import { readArchive } from './archive.ts';
 import { bounded, decompressed, fileRange, received } from './bytes.ts';
-import { anonymousFile, explained, syncFileSystem } from './files.ts';
+import { anonymousFile, dropHalfReplaced, explained, syncFileSystem } from './files.ts';
 import { parseImageConfig } from './image-config.ts';
 import { readIndex, toImage, writeIndex, type ImageRecord } from './image-index.ts';
 import type { Image, ImageStore } from './image.ts';
@@ -57,6 +57,7 @@ class FileImageStore implements ImageStore {
 
   async open(): Promise<void> {
     const index = await readIndex(this.#indexPath);
+    await dropHalfReplaced(this.#indexPath);
     const missing = await this.#layers.open(index.layers);
     const whole = index.images.filter((image) => image.diffIds.every((diffId) => !missing.has(diffId)));
     for (const { id } of index.images.filter((image) => !whole.includes(image))) {

@@ -8,7 +8,7 @@ export type RecordFile = 'record' | 'status';
 
 /** What containers and pods need of it; tests put a crashing one in its place. */
 export interface Records {
-  /** Ids that have a directory, whatever is in it. */
+  /** Ids that have a directory, whatever is in it. Once, at the start: clears away what a killed daemon has left half written. */
   list(): Promise<readonly string[]>;
   /** Makes the directory and its `record` file. */
   create(id: string, record: object): Promise<void>;
@@ -22,6 +22,8 @@ export interface Records {
   remove(id: string): Promise<void>;
 }
 
+const HALF_WRITTEN = /^(?:record|status)\.json\.\d+\.tmp$/;
+
 /** Records below one directory. */
 export class FileRecords implements Records {
   readonly #dir: string;
@@ -33,7 +35,15 @@ export class FileRecords implements Records {
 
   async list(): Promise<readonly string[]> {
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
-    return (await readdir(this.#dir)).filter(isId);
+    const ids = (await readdir(this.#dir)).filter(isId);
+    for (const id of ids) await this.#dropHalfWritten(id);
+    return ids;
+  }
+
+  async #dropHalfWritten(id: string): Promise<void> {
+    // What cannot be looked into is told by whoever reads its record.
+    const names = await readdir(join(this.#dir, id)).catch(() => []);
+    for (const name of names.filter((one) => HALF_WRITTEN.test(one))) await rm(join(this.#dir, id, name), { force: true });
   }
 
   async create(id: string, record: object): Promise<void> {
@@ -58,6 +68,7 @@ export class FileRecords implements Records {
 
   async write(id: string, file: RecordFile, value: object, durable: boolean): Promise<void> {
     const path = join(this.#dir, id, `${file}.json`);
+    // As HALF_WRITTEN knows it.
     await writeAtomic(path, `${path}.${++this.#temporary}.tmp`, `${JSON.stringify(value)}\n`, durable);
   }
 

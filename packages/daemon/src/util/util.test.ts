@@ -118,6 +118,21 @@ test('FileRecords keeps what it is given and leaves no temporary file', async ()
   }
 });
 
+test('FileRecords clears away what was half written when the daemon was killed, and nothing else', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'berth-unit-'));
+  try {
+    const id = newId();
+    await new FileRecords(dir).create(id, {});
+    const kept = ['exit.json', 'mine.tmp', 'record.json'];
+    for (const name of ['exit.json', 'mine.tmp', 'record.json.3.tmp', 'status.json.17.tmp'])
+      await writeFile(join(dir, id, name), '{');
+    assert.deepEqual(await new FileRecords(dir).list(), [id]);
+    assert.deepEqual((await readdir(join(dir, id))).toSorted(), kept);
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+});
+
 test('a record that cannot be read for another reason than its absence is no missing record', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'berth-unit-'));
   try {
