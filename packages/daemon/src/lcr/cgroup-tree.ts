@@ -18,9 +18,12 @@ const subdirectories = async (directory: string): Promise<readonly string[]> => 
   return entries.filter((entry) => entry.isDirectory()).map((entry) => `${directory}/${entry.name}`);
 };
 
-/** Every process in a cgroup directory and those below it. */
+/**
+ * Every process in a cgroup directory and those below it. A threaded cgroup (v2) does not say: its processes stand in the one above it
+ * that is not threaded.
+ */
 export const processesOf = async (directory: string): Promise<readonly number[]> => {
-  const own = (await unless(GONE, readFile(`${directory}/cgroup.procs`, 'utf8'))) ?? '';
+  const own = (await unless([...GONE, 'EOPNOTSUPP'], readFile(`${directory}/cgroup.procs`, 'utf8'))) ?? '';
   const pids = own.split('\n').filter(Boolean).map(Number);
   for (const child of await subdirectories(directory)) pids.push(...(await processesOf(child)));
   return pids.filter((pid) => pid > 0);
