@@ -161,7 +161,6 @@ static _Noreturn void join(struct shim *shim, const struct door *door) {
   // Nobody in the container may look into this process while it still is more than they are.
   prctl(PR_SET_DUMPABLE, 0);
   if (specification_read(&s, shim->text_pages, shim->text_pages_bytes) != NULL) become_fail(status, STATUS_SYSTEM, EINVAL);
-  s.parent_death = true;
   if (!join_cgroups(shim, door->init) || !confine(door)) become_fail(status, STATUS_SYSTEM, errno);
   if (door->oom[0] != 0) write_text("/proc/self/oom_score_adj", door->oom);
   if (setns(FD_INIT, namespaces) < 0) become_fail(status, STATUS_SYSTEM, errno);
