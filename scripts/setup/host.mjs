@@ -1,6 +1,7 @@
 /** Set-up's first question: can this machine run LXC containers at all? Answers in words that say what is missing. */
 import { existsSync, readFileSync } from 'node:fs';
 import { nodePackage, pinnedNodeVersion } from './paths.mjs';
+import { attempt } from './run.mjs';
 import { SetupError } from './say.mjs';
 
 /** CAP_SYS_ADMIN's bit (linux/capability.h): without it no namespace and no mount can be made. */
@@ -34,9 +35,7 @@ function kernelProblems() {
   }
   const missing = NAMESPACES.filter((name) => !existsSync(`/proc/self/ns/${name}`));
   if (missing.length > 0) problems.push(`the kernel has no ${missing.join(', ')} namespaces`);
-  if (!/\toverlay$/m.test(read('/proc/filesystems')) && !existsSync('/sys/module/overlay')) {
-    problems.push('the kernel knows no overlay filesystem: try `modprobe overlay`');
-  }
+  if (!knowsOverlay()) problems.push('the kernel knows no overlay filesystem, and `modprobe overlay` brings none');
   const cgroups = read('/proc/self/mounts')
     .split('\n')
     .filter((line) => / cgroup2? /.test(line));
@@ -44,6 +43,14 @@ function kernelProblems() {
   else if (cgroups.every((line) => /^(\S+ ){3}ro\b/.test(line)))
     problems.push('cgroups are mounted read-only: in a container, start that container as privileged');
   return problems;
+}
+
+/** A Debian machine that has run no container yet has not loaded the module: that is no problem, loading it is our business. */
+function knowsOverlay() {
+  const known = () => /\toverlay$/m.test(read('/proc/filesystems')) || existsSync('/sys/module/overlay');
+  // A `su` without `-` leaves out where modprobe is.
+  const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` };
+  return known() || (attempt('modprobe', ['overlay'], { env }).ok && known());
 }
 
 /** @param {string} path */

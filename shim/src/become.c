@@ -9,6 +9,7 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,8 +146,11 @@ static void take_identity(const struct specification *s, int seccomp, int status
   bool privileged_load = filter.count > 0 && !s->no_new_privileges;
   uint64_t own = s->uid == 0 ? bounding() : 0, held = own | (privileged_load ? (uint64_t)1 << CAP_SYS_ADMIN : 0);
   if (!set_capabilities(held, held)) become_fail(status, STATUS_SYSTEM, errno);
-  // Changed credentials have cleared it.
-  if (s->parent_death) prctl(PR_SET_PDEATHSIG, SIGKILL);
+  // Nobody would hold its streams: it goes with the process that made it, as LXC has it too. Changed credentials have cleared that, and so
+  // has AppArmor's change of profile. Whoever reads the status pipe may have gone before.
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  struct pollfd reader = {.fd = status};
+  if (poll(&reader, 1, 0) > 0) _exit(1);
   if (chdir(s->cwd) < 0) become_fail(status, STATUS_CWD, errno);
   if (s->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) become_fail(status, STATUS_SYSTEM, errno);
   if (!load_filter(&filter)) become_fail(status, STATUS_SECCOMP, errno);

@@ -9,7 +9,6 @@
 
 struct specification {
   bool tty, no_new_privileges, capabilities_given;
-  bool parent_death;  // killed with the process that made it
   const char *cwd;
   char **argv, **envp;
   uid_t uid;

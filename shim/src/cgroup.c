@@ -26,6 +26,35 @@ void cgroup_move(const char *directory, pid_t pid) {
 
 void cgroup_join(const char *directory) { cgroup_move(directory, 0); }
 
+// Where a process is below a cgroup that it was started in: "" or "/inner". NULL when it is not there, or that is too long.
+static const char *place_below(const char *directory, pid_t pid, char *text, size_t bytes) {
+  char path[32];
+  snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pid);
+  if (read_text(path, text, bytes) <= 0) return NULL;
+  char *unified = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
+  const char *name = strrchr(directory, '/');
+  if (unified == NULL || name == NULL) return NULL;
+  unified[1 + strcspn(unified + 1, "\n")] = 0;
+  // The directory is the host's path, the process's one begins at the root of our cgroup namespace: the container's id is in both.
+  size_t length = strlen(name);
+  for (const char *at = strstr(unified, name); at != NULL; at = strstr(at + 1, name)) {
+    if (at[length] == 0 || at[length] == '/') return at + length;
+  }
+  return NULL;
+}
+
+int cgroup_enter(const char *directory, pid_t init) {
+  char path[PATH_MAX], text[PATH_MAX];
+  if (snprintf(path, sizeof path, "%s/cgroup.procs", directory) >= (int)sizeof path) return ENAMETOOLONG;
+  int error = write_text(path, "0");
+  // cgroup v2 keeps processes out of a cgroup that shares controllers out to those below it. An init that has done so (systemd, a
+  // container runtime) has gone into one of its own below, and there its programs belong.
+  const char *inner = error == EBUSY ? place_below(directory, init, text, sizeof text) : NULL;
+  if (inner == NULL) return error;
+  if (snprintf(path, sizeof path, "%s%s/cgroup.procs", directory, inner) >= (int)sizeof path) return ENAMETOOLONG;
+  return write_text(path, "0");
+}
+
 // Calls `visit` for the cgroup and everything below it, children first.
 static void walk(const char *directory, int depth, void (*visit)(const char *directory, void *context), void *context) {
   DIR *dir = depth < MAX_DEPTH ? opendir(directory) : NULL;

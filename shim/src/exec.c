@@ -103,11 +103,13 @@ static void read_program(struct shim *shim) {
 // What the joining child needs of the host, opened before it can no longer.
 struct door {
   int root, control, seccomp;
+  pid_t init;
   char label[LABEL_BYTES], oom[32];
 };
 
 static int open_door(struct shim *shim, pid_t init, struct door *door) {
   char path[64];
+  door->init = init;
   snprintf(path, sizeof path, "/proc/%d/root", (int)init);
   door->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (door->root < 0) return errno;
@@ -124,11 +126,9 @@ static int open_door(struct shim *shim, pid_t init, struct door *door) {
 }
 
 // Into the cgroups first: from here on the container's limits count. Hierarchies that a container lacks are no reason to fail, the first one is.
-static bool join_cgroups(const struct shim *shim) {
+static bool join_cgroups(const struct shim *shim, pid_t init) {
   for (unsigned i = 0; i < shim->config.payload_count; i++) {
-    char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s/cgroup.procs", shim->config.cgroups[i]) >= (int)sizeof path) return false;
-    int error = write_text(path, "0");
+    int error = cgroup_enter(shim->config.cgroups[i], init);
     if (error != 0 && (i == 0 || error != ENOENT)) return errno = error, false;
   }
   return true;
@@ -167,8 +167,7 @@ static _Noreturn void join(struct shim *shim, const struct door *door) {
   // Nobody in the container may look into this process while it still is more than they are.
   prctl(PR_SET_DUMPABLE, 0);
   if (specification_read(&s, shim->text_pages, shim->text_pages_bytes) != NULL) become_fail(status, STATUS_SYSTEM, EINVAL);
-  s.parent_death = true;
-  if (!join_cgroups(shim) || !confine(door)) become_fail(status, STATUS_SYSTEM, errno);
+  if (!join_cgroups(shim, door->init) || !confine(door)) become_fail(status, STATUS_SYSTEM, errno);
   if (door->oom[0] != 0) write_text("/proc/self/oom_score_adj", door->oom);
   if (setns(FD_INIT, namespaces) < 0) become_fail(status, STATUS_SYSTEM, errno);
   if (fchdir(door->root) < 0 || chroot(".") < 0 || chdir("/") < 0) become_fail(status, STATUS_SYSTEM, errno);

@@ -227,6 +227,8 @@ void exec_kill(struct shim *shim);
 // cgroup.c
 void cgroup_join(const char *directory);
 void cgroup_move(const char *directory, pid_t pid);
+// Joins a container's cgroup, or the one below it that its init has gone into. 0 or an errno.
+int cgroup_enter(const char *directory, pid_t init);
 int cgroup_signal(const char *directory, int signal);
 void cgroup_thaw(const char *directory);
 bool cgroup_kill(const char *directory);

@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Container, SKIP, until } from './support/container.ts';
+import { Container, SKIP, UNIFIED, until } from './support/container.ts';
 import { frame, Peer, u32 } from './support/peer.ts';
 
 const options = { skip: SKIP };
@@ -66,6 +66,28 @@ test('streams apart, exact status, arguments and environment; inside the namespa
     assert.equal(inode(peer.welcome.initPid, name), inode((await container.connect()).welcome.initPid, name), name);
   await peer.end();
   await onlyInit(container);
+});
+
+test('an init that has gone into a cgroup of its own and shares controllers out (cgroup v2)', options, async (t) => {
+  if (!UNIFIED) return t.skip('limits are set through cgroup v1 here');
+  const script =
+    'cd /sys/fs/cgroup && mkdir init.scope && echo 1 > init.scope/cgroup.procs && echo +memory > cgroup.subtree_control; echo ready';
+  await using container = new Container({
+    args: ['sh', '-c', `exec 2>&1; ${script}; exec sleep 1000`],
+    log: false,
+    lxc: ['lxc.mount.auto = cgroup:rw:force', 'lxc.apparmor.profile = unconfined'],
+  });
+  const init = await container.attach();
+  await init.untilOutput('ready');
+  const peer = await container.exec(['cat', '/proc/self/cgroup']);
+  const said = await whole(peer);
+  assert.deepEqual([said.out, said.code], ['0::/init.scope\n', 0]);
+  const lasting = await container.exec(['sleep', '1000']);
+  await lasting.end();
+  await until(
+    () => readFileSync(`${container.cgroups[0]}/init.scope/cgroup.procs`, 'utf8').trim().split('\n').length === 1,
+    'nothing but init',
+  );
 });
 
 const inode = (pid: number, name: string): string => readlinkSync(`/proc/${pid}/ns/${name}`);

@@ -1,6 +1,6 @@
 /** How containers end, and what is left of them: status, record, start errors, killed monitors and shims. */
 import assert from 'node:assert/strict';
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rmdirSync, writeFileSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -186,17 +186,18 @@ test('a monitor that is killed: unknown, never 0', options, async () => {
   await until(() => container.leftovers().length === 0, `nothing left, but ${container.leftovers().join(' ')}`);
 });
 
-test('a shim that is killed takes its container along', options, async () => {
-  await using container = new Container({ args: ['sleep', '1000'] });
-  const peer = await container.attach();
-  const { initPid } = peer.welcome;
-  process.kill(container.shimPid, 'SIGKILL');
-  await peer.until(() => peer.closed);
-  await until(() => !existsSync(`/proc/${initPid}`), 'the end of init');
-  assert.equal(existsSync(container.record), false);
-  // The daemon clears away what nobody else is left to.
-  await import('node:fs').then(({ unlinkSync }) => unlinkSync(container.socket));
-});
+for (const more of [[], ['uid=1234', 'gid=1234']])
+  test(`a shim that is killed takes its container along, ${more[0] ?? 'with root inside'}`, options, async () => {
+    await using container = new Container({ args: ['sleep', '1000'], more });
+    const peer = await container.attach();
+    const { initPid } = peer.welcome;
+    process.kill(container.shimPid, 'SIGKILL');
+    await peer.until(() => peer.closed);
+    await until(() => !existsSync(`/proc/${initPid}`), 'the end of init');
+    assert.equal(existsSync(container.record), false);
+    // The daemon clears away what nobody else is left to.
+    unlinkSync(container.socket);
+  });
 
 test('the end with nobody connected: everything is in record and log', options, async () => {
   await using container = new Container({ args: ['sh', '-c', 'seq 1 1000; sleep 0.2; exit 3'] });

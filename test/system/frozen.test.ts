@@ -29,7 +29,7 @@ const FREEZERS = [
   },
   {
     name: "the unified hierarchy's own",
-    base: '/sys/fs/cgroup/unified',
+    base: existsSync('/sys/fs/cgroup/cgroup.controllers') ? '/sys/fs/cgroup' : '/sys/fs/cgroup/unified',
     file: 'cgroup.freeze',
     freeze: '1',
     thaw: '0',

@@ -95,6 +95,9 @@ function hierarchies(): string[] {
   return all.sort((a, b) => Number(b.endsWith('/pids')) - Number(a.endsWith('/pids')));
 }
 
+/** True where all controllers are cgroup v2's, at its usual place. */
+export const UNIFIED = existsSync('/sys/fs/cgroup/cgroup.controllers');
+
 /** Parent of this test process's cgroups: another test file that ends must not take it away. */
 const GROUP = `berth-test-${process.pid}`;
 process.on('exit', () => {
@@ -164,7 +167,10 @@ export class Container {
   }
 
   #lxcConfig(): string {
-    const memory = this.cgroups.find((path) => path.includes('/memory/'));
+    const memory = UNIFIED ? this.cgroups[0] : this.cgroups.find((path) => path.includes('/memory/'));
+    const [limit, counter] = UNIFIED
+      ? ['lxc.cgroup2.memory.max', 'memory.events']
+      : ['lxc.cgroup.memory.limit_in_bytes', 'memory.oom_control'];
     return [
       `lxc.rootfs.path = dir:${this.rootfs}`,
       'lxc.console.path = none',
@@ -176,8 +182,8 @@ export class Container {
       `lxc.cgroup.dir.container = ${GROUP}/${this.id}`,
       `lxc.cgroup.dir.monitor = ${GROUP}/${this.id}-monitor`,
       `lxc.cgroup.dir.monitor.pivot = ${GROUP}/pivot`,
-      ...(this.options.memory === undefined ? [] : [`lxc.cgroup.memory.limit_in_bytes = ${this.options.memory}`]),
-      ...(memory === undefined ? [] : [`lxc.hook.stop = ${this.shim} oom-hook ${memory}/memory.oom_control ${this.oom}`]),
+      ...(this.options.memory === undefined ? [] : [`${limit} = ${this.options.memory}`]),
+      ...(memory === undefined ? [] : [`lxc.hook.stop = ${this.shim} oom-hook ${memory}/${counter} ${this.oom}`]),
       ...(this.options.lxc ?? []),
       '',
     ].join('\n');

@@ -12,15 +12,20 @@ const KILL_POLL_MS = 5;
 const RMDIR_TRIES = 40;
 
 const GONE = ['ENOENT', 'ENODEV', 'ENOTDIR'];
+/** Linux has one number for both names, and libuv chooses the second. */
+const NOT_SUPPORTED = ['EOPNOTSUPP', 'ENOTSUP'];
 
 const subdirectories = async (directory: string): Promise<readonly string[]> => {
   const entries = (await unless(GONE, readdir(directory, { withFileTypes: true }))) ?? [];
   return entries.filter((entry) => entry.isDirectory()).map((entry) => `${directory}/${entry.name}`);
 };
 
-/** Every process in a cgroup directory and those below it. */
+/**
+ * Every process in a cgroup directory and those below it. A threaded cgroup (v2) does not say: its processes stand in the one above it
+ * that is not threaded.
+ */
 export const processesOf = async (directory: string): Promise<readonly number[]> => {
-  const own = (await unless(GONE, readFile(`${directory}/cgroup.procs`, 'utf8'))) ?? '';
+  const own = (await unless([...GONE, ...NOT_SUPPORTED], readFile(`${directory}/cgroup.procs`, 'utf8'))) ?? '';
   const pids = own.split('\n').filter(Boolean).map(Number);
   for (const child of await subdirectories(directory)) pids.push(...(await processesOf(child)));
   return pids.filter((pid) => pid > 0);
@@ -57,7 +62,7 @@ export const killAll = async (layout: CgroupLayout, cgroup: string): Promise<voi
     // Atomic where the kernel has it; without it a fork between reading and killing is caught by the next round.
     await Promise.all(
       directories.map((directory) =>
-        unless([...GONE, 'EACCES', 'EINVAL', 'EOPNOTSUPP'], writeFile(`${directory}/cgroup.kill`, '1', { flag: 'r+' })),
+        unless([...GONE, ...NOT_SUPPORTED, 'EACCES', 'EINVAL'], writeFile(`${directory}/cgroup.kill`, '1', { flag: 'r+' })),
       ),
     );
     for (const pid of pids) sendKill(pid);

@@ -86,12 +86,13 @@ export const updateResources = async (host: LcrHost, spec: ContainerSpec, resour
   await rename(temporary, paths.resources);
 };
 
-/** v2 writes quota and period, and swap beside memory, in one: a change of one needs the other. */
+/** v2 writes quota and period in one, and of memory and swap together what memory leaves: a change of one needs the other. */
 const withContext = (changes: Limits, merged: Limits): Limits => ({
   ...changes,
   ...(changes.cpuPeriod !== undefined && merged.cpuQuota !== undefined ? { cpuQuota: merged.cpuQuota } : {}),
   ...(changes.cpuQuota !== undefined && merged.cpuPeriod !== undefined ? { cpuPeriod: merged.cpuPeriod } : {}),
   ...(changes.memorySwap !== undefined && merged.memory !== undefined ? { memory: merged.memory } : {}),
+  ...(changes.memory !== undefined && merged.memorySwap !== undefined ? { memorySwap: merged.memorySwap } : {}),
 });
 
 const cgroupsOf = (host: LcrHost, { pod, id }: ContainerSpec): ReturnType<typeof containerCgroups> =>

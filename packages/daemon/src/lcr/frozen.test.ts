@@ -1,4 +1,4 @@
-/** What freezers say, as files: v1, v2 (unverified on a machine of its own; test/system/frozen.test.ts has the hybrid one), neither. */
+/** What freezers say, as files: v1, v2, neither; test/system/frozen.test.ts has the real one of the machine it runs on. */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -34,7 +34,7 @@ test('v1: frozen, and on the way there', async () => {
   }
 });
 
-test('v2 (unverified)', async () => {
+test('v2', async () => {
   for (const [text, expected] of [
     ['populated 1\nfrozen 0\n', undefined],
     ['populated 1\nfrozen 1\n', `${top}/unified/pod/c`],

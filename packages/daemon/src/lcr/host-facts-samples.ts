@@ -18,6 +18,7 @@ export const V1: HostFacts = {
       { version: 2, controllers: [], base: '/sys/fs/cgroup/unified', daemonElsewhere: false },
     ],
   },
+  unifiedControllers: [],
   capabilities: ALL & ~(1n << 24n),
   lowestOomScoreAdj: 0,
   apparmor: false,
@@ -31,6 +32,7 @@ export const V1: HostFacts = {
 export const V2: HostFacts = {
   ...V1,
   cgroups: { limits: 'v2', hierarchies: [{ version: 2, controllers: [], base: '/sys/fs/cgroup', daemonElsewhere: true }] },
+  unifiedControllers: ['cpuset', 'cpu', 'io', 'memory', 'hugetlb', 'pids'],
   capabilities: ALL,
   lowestOomScoreAdj: -1000,
   apparmor: true,

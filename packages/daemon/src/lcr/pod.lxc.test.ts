@@ -3,21 +3,27 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fromJson, type JsonObject } from '@bufbuild/protobuf';
 import { LinuxContainerResourcesSchema } from '@berth/cri-api';
 import { BerthError } from '../util/errors.ts';
 import { removeEmptyCgroup } from './cgroup-tree.ts';
-import { detectCgroups } from './cgroups.ts';
+import { type CgroupLayout, detectCgroups } from './cgroups.ts';
 import { LxcFixture } from './lxc-fixture.ts';
+import { settingDirectory } from './resources.ts';
 
 const own = { namespaceOptions: { pid: 'CONTAINER' } } as const;
 
 describe('a pod', { timeout: 300_000 }, () => {
   let fixture: LxcFixture;
+  let layout: CgroupLayout;
   before(async () => {
-    fixture = await LxcFixture.open();
+    [fixture, layout] = await Promise.all([LxcFixture.open(), detectCgroups()]);
   });
+  /** A container's cgroup where a controller's files are. */
+  const cgroupOf = (controller: string, pod: string, container: string, below = ''): string =>
+    settingDirectory(layout, controller, join(fixture.cgroup.slice(1), below, pod, container)) ?? assert.fail(controller);
   after(() => fixture.close());
 
   test('has a network of its own with loopback up, shared by its containers', async () => {
@@ -138,8 +144,7 @@ describe('a pod', { timeout: 300_000 }, () => {
   });
 
   test('limits: set at start, changed while running and for later starts, in the cgroup asked for', async () => {
-    const layout = await detectCgroups();
-    if (layout.limits !== 'v1') return;
+    const v1 = layout.limits === 'v1';
     const pod = await fixture.pod({ linux: { securityContext: own, cgroupParent: `${fixture.cgroup}/slice` } });
     const resources = {
       cpuShares: '512',
@@ -148,39 +153,54 @@ describe('a pod', { timeout: 300_000 }, () => {
       memoryLimitInBytes: '67108864',
       cpusetCpus: '0',
       oomScoreAdj: '500',
+      ...(v1 ? {} : { unified: { 'pids.max': '77', 'memory.oom.group': '1' } }),
     };
     const spec = await fixture.start(pod, 'cat /proc/self/oom_score_adj; while [ ! -e /dev/shm/stop ]; do sleep 0.02; done', {
       linux: { resources },
     });
-    const read = (controller: string, file: string): string =>
-      readFileSync(`/sys/fs/cgroup/${controller}${fixture.cgroup}/slice/${pod.id}/${spec.id}/${file}`, 'utf8').trim();
-    assert.deepEqual(
-      [
-        read('cpu', 'cpu.shares'),
-        read('cpu', 'cpu.cfs_quota_us'),
-        read('memory', 'memory.limit_in_bytes'),
-        read('cpuset', 'cpuset.cpus'),
-      ],
-      ['512', '50000', '67108864', '0'],
+    const read = (file: string): string =>
+      readFileSync(`${cgroupOf(file.slice(0, file.indexOf('.')), pod.id, spec.id, 'slice')}/${file}`, 'utf8').trim();
+    /** Each file of v1 with its value, or of v2. */
+    const has = (ofV1: Record<string, string>, ofV2: Record<string, string>): void => {
+      const expected = v1 ? ofV1 : ofV2;
+      assert.deepEqual(Object.fromEntries(Object.keys(expected).map((file) => [file, read(file)])), expected);
+    };
+    has(
+      { 'cpu.shares': '512', 'cpu.cfs_quota_us': '50000', 'memory.limit_in_bytes': '67108864', 'cpuset.cpus': '0' },
+      {
+        'cpu.weight': '20',
+        'cpu.max': '50000 100000',
+        'memory.max': '67108864',
+        'memory.swap.max': 'max',
+        'cpuset.cpus': '0',
+        'cpuset.cpus.effective': '0',
+        'pids.max': '77',
+        'memory.oom.group': '1',
+      },
     );
-    const change = (update: object) =>
-      fixture.runtime.updateResources(
-        spec,
-        fromJson(LinuxContainerResourcesSchema, JSON.parse(JSON.stringify(update)) as JsonObject),
-      );
-    await change({ cpuShares: '256', memoryLimitInBytes: '33554432', memorySwapLimitInBytes: '33554432' });
-    assert.deepEqual(
-      [
-        read('cpu', 'cpu.shares'),
-        read('memory', 'memory.limit_in_bytes'),
-        read('memory', 'memory.memsw.limit_in_bytes'),
-        read('cpu', 'cpu.cfs_quota_us'),
-      ],
-      ['256', '33554432', '33554432', '50000'],
+    const change = (update: JsonObject) => fixture.runtime.updateResources(spec, fromJson(LinuxContainerResourcesSchema, update));
+    await change({ cpuShares: '256', memoryLimitInBytes: '33554432', memorySwapLimitInBytes: '50331648' });
+    has(
+      {
+        'cpu.shares': '256',
+        'memory.limit_in_bytes': '33554432',
+        'memory.memsw.limit_in_bytes': '50331648',
+        'cpu.cfs_quota_us': '50000',
+      },
+      { 'cpu.weight': '10', 'memory.max': '33554432', 'memory.swap.max': '16777216', 'cpu.max': '50000 100000' },
+    );
+    // The limit of both together stays when one of them changes: v2 has a file for swap alone.
+    await change({ memoryLimitInBytes: '41943040' });
+    has(
+      { 'memory.limit_in_bytes': '41943040', 'memory.memsw.limit_in_bytes': '50331648' },
+      { 'memory.max': '41943040', 'memory.swap.max': '8388608' },
     );
     // Upwards, the other order is the possible one.
-    await change({ memoryLimitInBytes: '134217728', memorySwapLimitInBytes: '134217728' });
-    assert.equal(read('memory', 'memory.limit_in_bytes'), '134217728');
+    await change({ memoryLimitInBytes: '134217728', memorySwapLimitInBytes: '134217728', cpuPeriod: '200000' });
+    has(
+      { 'memory.limit_in_bytes': '134217728', 'cpu.cfs_period_us': '200000' },
+      { 'memory.max': '134217728', 'memory.swap.max': '0', 'cpu.max': '50000 200000' },
+    );
     await assert.rejects(
       change({ cpusetCpus: '4095' }),
       (error: unknown) => error instanceof BerthError && error.kind === 'failed-precondition',
@@ -188,7 +208,7 @@ describe('a pod', { timeout: 300_000 }, () => {
     await fixture.run(pod, 'touch /dev/shm/stop');
     assert.equal((await fixture.wait(spec)).stdout, '500\n');
     const later = await fixture.create(pod, {
-      command: ['/bin/sh', '-c', 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes'],
+      command: ['/bin/sh', '-c', `cat /sys/fs/cgroup/${v1 ? 'memory/memory.limit_in_bytes' : 'memory.max'}`],
       linux: { resources },
     });
     await fixture.runtime.updateResources(later, fromJson(LinuxContainerResourcesSchema, { memoryLimitInBytes: '50331648' }));
@@ -209,11 +229,12 @@ describe('a pod', { timeout: 300_000 }, () => {
   });
 
   test('cgroups inside: its own, read-only', async () => {
+    const own = layout.limits === 'v1' ? '/sys/fs/cgroup/memory' : '/sys/fs/cgroup';
     const done = await fixture.run(
       await fixture.pod(),
-      'cut -d: -f3 /proc/self/cgroup | sort -u; mkdir /sys/fs/cgroup/memory/x 2>&1',
+      `cut -d: -f3 /proc/self/cgroup | sort -u; grep -x 1 ${own}/cgroup.procs; mkdir ${own}/x 2>&1`,
     );
-    assert.match(done.stdout, /^\/\nmkdir: can't create directory '\/sys\/fs\/cgroup\/memory\/x': Read-only file system\n$/);
+    assert.equal(done.stdout, `/\n1\nmkdir: can't create directory '${own}/x': Read-only file system\n`);
   });
 
   test('removing a running container kills it; removing again, and removing what never was, is fine', async () => {
@@ -230,16 +251,31 @@ describe('a pod', { timeout: 300_000 }, () => {
   test('removing a container that somebody has frozen, with a frozen cgroup of its own inside, kills it', async () => {
     const pod = await fixture.pod();
     const spec = await fixture.start(pod, 'sleep 1000');
-    const cgroup = `/sys/fs/cgroup/freezer${fixture.cgroup}/${pod.id}/${spec.id}`;
+    const cgroup = cgroupOf('freezer', pod.id, spec.id);
     mkdirSync(`${cgroup}/inner`);
     for (const path of [`${cgroup}/inner`, cgroup]) {
       if (path !== cgroup)
         writeFileSync(`${path}/cgroup.procs`, readFileSync(`${cgroup}/cgroup.procs`, 'utf8').split('\n')[0] ?? '');
-      writeFileSync(`${path}/freezer.state`, 'FROZEN');
+      const [file, text] = layout.limits === 'v1' ? ['freezer.state', 'FROZEN'] : ['cgroup.freeze', '1'];
+      writeFileSync(`${path}/${file}`, text);
     }
     const began = performance.now();
     await fixture.runtime.removeContainer(spec);
     assert.ok(performance.now() - began < 5000, 'not by a timeout');
+    assert.equal(existsSync(cgroup), false);
+    await fixture.runtime.removePod(pod);
+  });
+
+  test('removing a container with threads in cgroups of their own (cgroup v2)', async (t) => {
+    if (layout.limits === 'v1') return t.skip('limits are set through cgroup v1 here');
+    const pod = await fixture.pod();
+    const spec = await fixture.start(pod, 'sleep 1000');
+    const cgroup = cgroupOf('', pod.id, spec.id);
+    mkdirSync(`${cgroup}/threads`);
+    writeFileSync(`${cgroup}/threads/cgroup.type`, 'threaded');
+    writeFileSync(`${cgroup}/threads/cgroup.threads`, readFileSync(`${cgroup}/cgroup.procs`, 'utf8').split('\n')[0] ?? '');
+    assert.throws(() => readFileSync(`${cgroup}/threads/cgroup.procs`), /ENOTSUP|EOPNOTSUPP/);
+    await fixture.runtime.removeContainer(spec);
     assert.equal(existsSync(cgroup), false);
     await fixture.runtime.removePod(pod);
   });
@@ -249,7 +285,7 @@ describe('a pod', { timeout: 300_000 }, () => {
     const spec = await fixture.create(pod, { command: ['/bin/true'] });
     // As after a crash: a second mount over the first, a cgroup that LXC left, a stray file.
     execFileSync('mount', ['-t', 'tmpfs', 'x', `${fixture.config.state}/${spec.id}/rootfs`]);
-    mkdirSync(`/sys/fs/cgroup/memory${fixture.cgroup}/${pod.id}/${spec.id}/inner`, { recursive: true });
+    mkdirSync(`${cgroupOf('memory', pod.id, spec.id)}/inner`, { recursive: true });
     await fixture.runtime.removeContainer(spec);
     assert.equal(existsSync(`${fixture.config.state}/${spec.id}`), false);
     execFileSync('rm', [`${fixture.config.state}/pods/${pod.id}/hostname`]);

@@ -31,6 +31,8 @@ describe('mount propagation', { timeout: 300_000 }, () => {
     constructor() {
       for (const name of ['', '/inside', '/outside', '/early']) mkdirSync(this.path + name);
       mount('--bind', this.path, this.path);
+      // systemd shares `/`: a copy would be its peer, and what is mounted here would appear below this mount a second time.
+      mount('--make-private', this.path);
       mount('--make-rshared', this.path);
       mount('-t', 'tmpfs', 'early', `${this.path}/early`);
     }
@@ -227,6 +229,8 @@ describe('mount propagation', { timeout: 300_000 }, () => {
   test('what cannot be shared is refused by name', async () => {
     const plain = `${fixture.top}/plain`;
     mkdirSync(plain);
+    mount('--bind', plain, plain);
+    mount('--make-private', plain);
     using volume = new Volume();
     const shared = { containerPath: '/data', hostPath: volume.path, propagation: 'PROPAGATION_BIDIRECTIONAL' };
     const cases: readonly (readonly [JsonObject, string, RegExp])[] = [
@@ -256,6 +260,7 @@ describe('mount propagation', { timeout: 300_000 }, () => {
     ];
     for (const [config, kind, text] of cases)
       await assert.rejects(fixture.create(pod, { command: ['/bin/true'], ...config }), refused(kind, text));
+    execFileSync('umount', [plain]);
     rmSync(plain, { recursive: true });
   });
 });

@@ -89,7 +89,7 @@ export const sharesToWeight = (shares: bigint): bigint => 1n + ((shares - 2n) * 
  * @throws BerthError when the host lacks the controller of a limit that was asked for.
  */
 export const cgroupSettings = (limits: Limits, facts: HostFacts): readonly CgroupSetting[] =>
-  facts.cgroups.limits === 'v1' ? settingsV1(limits, facts) : settingsV2(limits);
+  facts.cgroups.limits === 'v1' ? settingsV1(limits, facts) : settingsV2(limits, facts);
 
 const settingsV1 = (limits: Limits, facts: HostFacts): readonly CgroupSetting[] => {
   const settings: CgroupSetting[] = [];
@@ -124,25 +124,30 @@ const hugepages = (limits: Limits, available: boolean): readonly (readonly [stri
   return [];
 };
 
-/** Unverified: no machine with limits through cgroup v2 has run this. */
-const settingsV2 = (limits: Limits): readonly CgroupSetting[] => {
+const settingsV2 = (limits: Limits, facts: HostFacts): readonly CgroupSetting[] => {
   const settings: CgroupSetting[] = [];
-  const put = (controller: string, file: string, value: string | undefined): void => {
-    if (value !== undefined) settings.push({ controller, file, value });
+  const put = (field: string, controller: string, file: string, value: string | undefined): void => {
+    if (value === undefined) return;
+    if (!facts.unifiedControllers.includes(controller))
+      throw hostCannot(`${AT}.${field}`, `the host has no ${controller} controller`);
+    settings.push({ controller, file, value });
   };
   const orMax = (value: string | undefined): string | undefined => (value === '-1' ? 'max' : value);
-  put('cpu', 'cpu.weight', limits.cpuShares === undefined ? undefined : sharesToWeight(BigInt(limits.cpuShares)).toString());
+  if (limits.cpuShares !== undefined) put('cpu_shares', 'cpu', 'cpu.weight', sharesToWeight(BigInt(limits.cpuShares)).toString());
   if (limits.cpuQuota !== undefined || limits.cpuPeriod !== undefined)
-    put('cpu', 'cpu.max', `${orMax(limits.cpuQuota) ?? 'max'} ${limits.cpuPeriod ?? DEFAULT_PERIOD}`);
-  put('memory', 'memory.max', orMax(limits.memory));
-  if (limits.memorySwap !== undefined) put('memory', 'memory.swap.max', swapOnly(limits.memorySwap, limits.memory));
-  put('cpuset', 'cpuset.cpus', limits.cpusetCpus);
-  put('cpuset', 'cpuset.mems', limits.cpusetMems);
-  for (const [size, limit] of Object.entries(limits.hugepages ?? {})) put('hugetlb', `hugetlb.${size}.max`, limit);
+    put('cpu_quota', 'cpu', 'cpu.max', `${orMax(limits.cpuQuota) ?? 'max'} ${limits.cpuPeriod ?? DEFAULT_PERIOD}`);
+  put('memory_limit_in_bytes', 'memory', 'memory.max', orMax(limits.memory));
+  if (limits.memorySwap !== undefined)
+    put('memory_swap_limit_in_bytes', 'memory', 'memory.swap.max', swapOnly(limits.memorySwap, limits.memory));
+  put('cpuset_cpus', 'cpuset', 'cpuset.cpus', limits.cpusetCpus);
+  put('cpuset_mems', 'cpuset', 'cpuset.mems', limits.cpusetMems);
+  for (const [size, limit] of hugepages(limits, facts.unifiedControllers.includes('hugetlb')))
+    put('hugepage_limits', 'hugetlb', `hugetlb.${size}.max`, limit);
   for (const [file, value] of Object.entries(limits.unified ?? {})) {
+    const field = `unified["${file}"]`;
     // A device filter or a frozen start would break what the runtime itself sets up.
-    if (file.startsWith('cgroup.')) throw notBuilt(`${AT}.unified["${file}"]`, 'is not for containers to set');
-    put(file.slice(0, file.indexOf('.')), file, value);
+    if (file.startsWith('cgroup.')) throw notBuilt(`${AT}.${field}`, 'is not for containers to set');
+    put(field, file.slice(0, file.indexOf('.')), file, value);
   }
   return settings;
 };
