@@ -14,6 +14,7 @@ import {
   type StdinState,
   type Welcome,
 } from './shim.ts';
+import { ShimRefused } from './shim-refused.ts';
 
 /** A shim answers HELLO at once; longer than this it is stuck or not a shim. Generous, for loaded machines. */
 const HELLO_TIMEOUT_MS = 10_000;
@@ -381,32 +382,6 @@ class ShimClient implements Shim, ShimIo {
     this.#exit.reject(this.#lost);
   }
 }
-
-/** The shim could not do what was asked; `code` is the errno's name. */
-export class ShimRefused extends Error {
-  override readonly name = 'ShimRefused';
-  readonly code: string;
-
-  constructor(errno: number) {
-    const code = ERRNO_NAMES.get(errno) ?? `errno ${errno}`;
-    super(`the shim refused: ${code}`);
-    this.code = code;
-  }
-}
-
-/** The errors that a caller tells apart or an operator reads often (Linux numbers). */
-const ERRNO_NAMES = new Map([
-  [1, 'EPERM'],
-  [2, 'ENOENT'],
-  [3, 'ESRCH'],
-  [13, 'EACCES'],
-  [20, 'ENOTDIR'],
-  [22, 'EINVAL'],
-  [24, 'EMFILE'],
-  [28, 'ENOSPC'],
-  [30, 'EROFS'],
-  [40, 'ELOOP'],
-]);
 
 function need(payload: Buffer, bytes: number): void {
   if (payload.length !== bytes) throw new frames.ShimProtocolError(`frame of ${payload.length} bytes instead of ${bytes}`);
