@@ -1,7 +1,14 @@
 /** Pods and containers through CRI, as short as a test wants to say them. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type ContainerConfig, ContainerConfigSchema, ContainerState, NamespaceMode, PodSandboxConfigSchema } from '@berth/cri-api';
+import {
+  type ContainerConfig,
+  ContainerConfigSchema,
+  ContainerState,
+  type LinuxContainerResourcesSchema,
+  NamespaceMode,
+  PodSandboxConfigSchema,
+} from '@berth/cri-api';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import type { TestDaemon } from './daemon.ts';
 import { eventually } from './processes.ts';
@@ -17,6 +24,7 @@ export type ContainerOptions = {
   /** Path in the container and on the host, read-only. */
   readonly mounts?: readonly { readonly containerPath: string; readonly hostPath: string; readonly readonly?: boolean }[];
   readonly env?: Readonly<Record<string, string>>;
+  readonly resources?: MessageInitShape<typeof LinuxContainerResourcesSchema>;
 };
 
 export type Pod = { readonly id: string; readonly config: MessageInitShape<typeof PodSandboxConfigSchema> };
@@ -58,7 +66,7 @@ export async function createContainer(
     stdin: options.stdin ?? false,
     stdinOnce: options.stdinOnce ?? false,
     tty: options.tty ?? false,
-    linux: {},
+    linux: options.resources === undefined ? {} : { resources: options.resources },
   });
   const { containerId } = await daemon.client.runtime.createContainer({ podSandboxId: pod.id, config, sandboxConfig: pod.config });
   return new TestContainer(daemon, containerId, config, join(pod.config.logDirectory ?? '', `${name}.log`));
