@@ -1,7 +1,14 @@
 /** Pods and containers through CRI, as short as a test wants to say them. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type ContainerConfig, ContainerConfigSchema, ContainerState, NamespaceMode, PodSandboxConfigSchema } from '@berth/cri-api';
+import {
+  type ContainerConfig,
+  ContainerConfigSchema,
+  ContainerState,
+  type LinuxContainerResourcesSchema,
+  NamespaceMode,
+  PodSandboxConfigSchema,
+} from '@berth/cri-api';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import type { TestDaemon } from './daemon.ts';
 import { eventually } from './processes.ts';
@@ -19,6 +26,7 @@ export type ContainerOptions = {
   readonly env?: Readonly<Record<string, string>>;
   /** User id of init and of other programs; root where none is given. */
   readonly user?: number;
+  readonly resources?: MessageInitShape<typeof LinuxContainerResourcesSchema>;
 };
 
 export type Pod = { readonly id: string; readonly config: MessageInitShape<typeof PodSandboxConfigSchema> };
@@ -60,7 +68,10 @@ export async function createContainer(
     stdin: options.stdin ?? false,
     stdinOnce: options.stdinOnce ?? false,
     tty: options.tty ?? false,
-    linux: options.user === undefined ? {} : { securityContext: { runAsUser: { value: BigInt(options.user) } } },
+    linux: {
+      ...(options.user === undefined ? {} : { securityContext: { runAsUser: { value: BigInt(options.user) } } }),
+      ...(options.resources === undefined ? {} : { resources: options.resources }),
+    },
   });
   const { containerId } = await daemon.client.runtime.createContainer({ podSandboxId: pod.id, config, sandboxConfig: pod.config });
   return new TestContainer(daemon, containerId, config, join(pod.config.logDirectory ?? '', `${name}.log`));

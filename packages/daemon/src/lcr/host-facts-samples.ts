@@ -22,6 +22,7 @@ export const V1: HostFacts = {
   capabilities: ALL & ~(1n << 24n),
   lowestOomScoreAdj: 0,
   apparmor: false,
+  apparmorDefault: false,
   selinux: false,
   kernel: '6.18.0-test',
   swapLimit: true,
@@ -36,4 +37,5 @@ export const V2: HostFacts = {
   capabilities: ALL,
   lowestOomScoreAdj: -1000,
   apparmor: true,
+  apparmorDefault: true,
 };

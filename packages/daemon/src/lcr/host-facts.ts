@@ -2,6 +2,7 @@
 import { access, readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { type CgroupLayout, detectCgroups } from './cgroups.ts';
+import { unless } from './refuse.ts';
 
 export type HostFacts = {
   readonly cgroups: CgroupLayout;
@@ -12,6 +13,8 @@ export type HostFacts = {
   /** Lowest oom_score_adj that can be given; -1000 with CAP_SYS_RESOURCE. */
   readonly lowestOomScoreAdj: number;
   readonly apparmor: boolean;
+  /** Whether the profile that LXC gives a container by itself is loaded: without AppArmor's tools the kernel has none. */
+  readonly apparmorDefault: boolean;
   readonly selinux: boolean;
   /** `uname -r`, for seccomp profiles with a minKernel. */
   readonly kernel: string;
@@ -44,6 +47,12 @@ const read = async (path: string): Promise<string> => {
   }
 };
 
+/** LXC's own choice for a container with a cgroup namespace; Debian's package lxc brings it, the package apparmor loads it. */
+const LXC_PROFILE = /^lxc-container-default-cgns \(/m;
+
+/** `undefined` in place of a list: nobody can say, and LXC is left to find out. */
+export const hasLxcProfile = (profiles: string | undefined): boolean => profiles === undefined || LXC_PROFILE.test(profiles);
+
 const field = (status: string, name: string): bigint => {
   const match = new RegExp(`^${name}:\\s*([0-9a-f]+)$`, 'm').exec(status);
   return match?.[1] === undefined ? 0n : BigInt(`0x${match[1]}`);
@@ -51,11 +60,12 @@ const field = (status: string, name: string): bigint => {
 
 /** Reads them from the host. */
 export const readHostFacts = async (): Promise<HostFacts> => {
-  const [cgroups, status, oom, apparmor, selinux, limits] = await Promise.all([
+  const [cgroups, status, oom, apparmor, profiles, selinux, limits] = await Promise.all([
     detectCgroups(),
     read('/proc/self/status'),
     read('/proc/self/oom_score_adj'),
     read('/sys/module/apparmor/parameters/enabled'),
+    unless(['ENOENT', 'EACCES'], readFile('/sys/kernel/security/apparmor/profiles', 'utf8')),
     exists('/sys/fs/selinux/enforce'),
     read('/proc/self/limits'),
   ]);
@@ -69,6 +79,7 @@ export const readHostFacts = async (): Promise<HostFacts> => {
     capabilities,
     lowestOomScoreAdj: capabilities & (1n << CAP_SYS_RESOURCE) ? OOM_SCORE_ADJ_MIN : Number(oom) || 0,
     apparmor: apparmor === 'Y',
+    apparmorDefault: apparmor === 'Y' && hasLxcProfile(profiles),
     selinux,
     kernel: release(),
     openFiles: /^Max open files\s+\S+\s+(\d+|unlimited)/m.exec(limits)?.[1] ?? String(DEFAULT_OPEN_FILES),

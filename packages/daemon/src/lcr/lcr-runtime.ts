@@ -114,6 +114,8 @@ class LcrRuntime implements Runtime {
 
   async #look(): Promise<LcrHost> {
     const facts = await readHostFacts();
+    if (facts.apparmor && !facts.apparmorDefault)
+      this.#log.warn({}, "AppArmor is on and LXC's profile is not loaded: containers are unconfined unless they name a profile");
     return {
       config: this.#config,
       facts,

@@ -21,7 +21,7 @@ export type Profile =
   | { readonly kind: 'localhost'; readonly ref: string };
 
 /** CRI's message, or its deprecated string. Nothing at all means `unset`. */
-const profile = (field: string, message: SecurityProfile | undefined, deprecated: string, unset: Profile): Profile => {
+const profile = <Unset>(field: string, message: SecurityProfile | undefined, deprecated: string, unset: Unset): Profile | Unset => {
   if (message) {
     switch (message.profileType) {
       case ProfileType.RuntimeDefault:
@@ -52,7 +52,7 @@ export const seccompPolicy = async (
   facts: HostFacts,
 ): Promise<string | undefined> => {
   const field = `${AT}.seccomp`;
-  const wanted = profile(field, context?.seccomp, context?.seccompProfilePath ?? '', { kind: 'unconfined' });
+  const wanted = profile(field, context?.seccomp, context?.seccompProfilePath ?? '', { kind: 'unconfined' } as const);
   if (context?.privileged || wanted.kind === 'unconfined') return undefined;
   if (wanted.kind === 'default') return cachedDefault(capabilities);
   const architecture = process.arch;
@@ -86,17 +86,23 @@ const readProfile = async (field: string, path: string): Promise<string> => {
   }
 };
 
-/** The value of `lxc.apparmor.profile`; undefined: LXC's own default, where the host has AppArmor. */
+/**
+ * The value of `lxc.apparmor.profile`; undefined: LXC's own default, where the host has AppArmor. Where that is not loaded, containers that
+ * ask for nothing are unconfined, as on a host without AppArmor: LXC would start none at all.
+ */
 export const apparmorProfile = (context: LinuxContainerSecurityContext | undefined, facts: HostFacts): string | undefined => {
   const field = `${AT}.apparmor`;
-  const wanted = profile(field, context?.apparmor, context?.apparmorProfile ?? '', { kind: 'default' });
+  const wanted = profile(field, context?.apparmor, context?.apparmorProfile ?? '', { kind: 'unset' } as const);
   if (wanted.kind === 'localhost') {
     if (!facts.apparmor) throw hostCannot(field, `the host has no AppArmor, the profile ${wanted.ref} cannot be applied`);
     if (!/^[A-Za-z0-9_./:-]+$/.test(wanted.ref)) throw invalid(field, `"${wanted.ref}" is not a profile name`);
     return context?.privileged ? 'unconfined' : wanted.ref;
   }
   if (!facts.apparmor) return undefined;
-  return context?.privileged || wanted.kind === 'unconfined' ? 'unconfined' : undefined;
+  if (context?.privileged || wanted.kind === 'unconfined') return 'unconfined';
+  if (facts.apparmorDefault) return undefined;
+  if (wanted.kind === 'default') throw hostCannot(field, "LXC's profile was not loaded when berthd started (package apparmor)");
+  return 'unconfined';
 };
 
 /** Labels that nothing would enforce are refused; with SELinux they are not built yet. */
