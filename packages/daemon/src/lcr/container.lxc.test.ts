@@ -1,10 +1,12 @@
 /** Real containers: what init sees of itself, looked at from inside. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { PodSpec } from '../runtime/runtime.ts';
 import { BerthError } from '../util/errors.ts';
+import { readHostFacts } from './host-facts.ts';
 import { LxcFixture } from './lxc-fixture.ts';
 
 const base64 = (bytes: string | Buffer): string => Buffer.from(bytes).toString('base64');
@@ -235,6 +237,30 @@ describe('a container', { timeout: 300_000 }, () => {
       devices: [{ hostPath: readableDevice(), containerPath: '/dev/own', permissions: 'r' }],
     });
     assert.equal(asked.stdout, "read\n/bin/sh: can't create /dev/own: Operation not permitted\n");
+  });
+
+  test('AppArmor: a profile of a name, and none', async (t) => {
+    const facts = await readHostFacts();
+    const parser = ['/usr/sbin/apparmor_parser', '/sbin/apparmor_parser'].find((path) => existsSync(path));
+    if (!facts.apparmor || parser === undefined) return t.skip('no AppArmor here');
+    const name = `berth-test-${process.pid}`;
+    const text = `profile ${name} flags=(attach_disconnected) { file, signal, capability, deny /tmp/secret w, }\n`;
+    execFileSync(parser, ['--replace', '--skip-cache'], { input: text });
+    try {
+      const script = 'cat /proc/self/attr/current; (echo x > /tmp/secret) 2>&1; echo x > /tmp/other && echo wrote';
+      const apparmor = (profileType: string, localhostRef = '') => ({
+        linux: { securityContext: { apparmor: { profileType, localhostRef } } },
+      });
+      assert.equal(
+        (await fixture.run(pod, script, apparmor('Localhost', name))).stdout,
+        `${name} (enforce)\n/bin/sh: can't create /tmp/secret: Permission denied\nwrote\n`,
+      );
+      assert.equal((await fixture.run(pod, script, apparmor('Unconfined'))).stdout, 'unconfined\nwrote\n');
+      if (facts.apparmorDefault)
+        assert.match((await fixture.run(pod, script)).stdout, /^lxc-container-default-cgns \(enforce\)\nwrote\n$/);
+    } finally {
+      execFileSync(parser, ['--remove'], { input: text });
+    }
   });
 
   test('the limit of open files is the usual one, not what Node raised its own to', async () => {
