@@ -1,6 +1,7 @@
 /** What a daemon and its containers may have left on the machine: processes, mounts, cgroups, LXC's own folders. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { UNIFIED } from './cgroups.ts';
 import { listProcesses } from './processes.ts';
 
 /** Every process, mount and cgroup that carries the mark (a private folder's or cgroup's name); one line each. */
@@ -20,7 +21,7 @@ export function leftovers(mark: string): string[] {
 /** Cgroup directories whose path has the mark, in every hierarchy. */
 function cgroupsNamed(mark: string): string[] {
   const base = '/sys/fs/cgroup';
-  const hierarchies = existsSync(join(base, 'cgroup.controllers')) ? [base] : readdirSync(base).map((name) => join(base, name));
+  const hierarchies = UNIFIED ? [base] : readdirSync(base).map((name) => join(base, name));
   return hierarchies.flatMap((hierarchy) => walk(hierarchy, mark, 4));
 }
 

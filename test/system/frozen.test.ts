@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { RpcError } from '@berth/client';
 import { ContainerState } from '@berth/cri-api';
 import { AttachClient } from '../src/attach.ts';
+import { UNIFIED } from '../src/cgroups.ts';
 import { runContainer, type TestContainer } from '../src/pods.ts';
 import { eventually } from '../src/processes.ts';
 import { daemonWithPod } from '../src/suite.ts';
@@ -29,7 +30,7 @@ const FREEZERS = [
   },
   {
     name: "the unified hierarchy's own",
-    base: existsSync('/sys/fs/cgroup/cgroup.controllers') ? '/sys/fs/cgroup' : '/sys/fs/cgroup/unified',
+    base: UNIFIED ? '/sys/fs/cgroup' : '/sys/fs/cgroup/unified',
     file: 'cgroup.freeze',
     freeze: '1',
     thaw: '0',

@@ -1,7 +1,7 @@
 /** Limits as kubelets see them: more memory than allowed ends a container as OOMKilled, and limits change while it runs. */
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
 import { test } from 'node:test';
+import { UNIFIED } from '../src/cgroups.ts';
 import { runContainer, type TestContainer } from '../src/pods.ts';
 import { daemonWithPod } from '../src/suite.ts';
 
@@ -10,8 +10,6 @@ const MIB = 1024n * 1024n;
 const EAT = 'tail -c 300000000 /dev/zero';
 /** Both together, so that a machine with swap has none to give. */
 const memory = (bytes: bigint) => ({ memoryLimitInBytes: bytes, memorySwapLimitInBytes: bytes });
-/** True where limits are cgroup v2's. */
-const UNIFIED = existsSync('/sys/fs/cgroup/cgroup.controllers');
 
 const { daemon, pod } = await daemonWithPod();
 const execSync = async ({ id }: TestContainer, script: string) =>

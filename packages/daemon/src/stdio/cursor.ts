@@ -99,7 +99,7 @@ export class Cursor {
 
   /** Below this offset the sink keeps nothing of the live buffer's memory. */
   get released(): number {
-    if (this.#sink.flushed?.() === true) this.#released = this.#position;
+    this.#noteFlushed();
     return this.#released;
   }
 
@@ -116,7 +116,7 @@ export class Cursor {
   /** The sink has room again. */
   resume(): void {
     if (this.#done) return;
-    if (this.#sink.flushed?.() === true) this.#released = this.#position;
+    this.#noteFlushed();
     this.#blocked = false;
     this.#blockedSince = 0;
     const wake = this.#wake;
@@ -161,6 +161,10 @@ export class Cursor {
       this.#write(chunk.stream, data);
       this.#hub.moved(this);
     }
+  }
+
+  #noteFlushed(): void {
+    if (this.#sink.flushed?.() === true) this.#released = this.#position;
   }
 
   #write(stream: 1 | 2, data: Buffer): void {

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import type { Cursor, CursorEnd } from './cursor.ts';
-import { ModelShim } from './model-shim.ts';
+import { ModelShim } from '../testing/model-shim.ts';
 import { OutputHub } from './output-hub.ts';
 import type { ShimLost } from './shim.ts';
 

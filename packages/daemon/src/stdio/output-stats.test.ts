@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { exposition } from '../observability/exposition.ts';
 import { parseExposition, valueOf } from '../testing/parse-exposition.ts';
-import { ModelShim } from './model-shim.ts';
+import { ModelShim } from '../testing/model-shim.ts';
 import { OutputHub } from './output-hub.ts';
 import { OutputStats } from './output-stats.ts';
 

@@ -52,13 +52,12 @@ export async function connectExec(path: string, secret: string, program: Uint8Ar
 }
 
 async function open(path: string, first: Buffer, timeoutMs: number, signal: AbortSignal | undefined): Promise<Shim> {
-  const client = new ShimClient(path);
+  const client = new ShimClient(path, first);
   const timer = setTimeout(() => client.close(new ShimLost(`${path}: no answer`)), timeoutMs);
   const abort = (): void => client.close(new ShimLost('aborted'));
   signal?.addEventListener('abort', abort, { once: true });
   try {
     if (signal?.aborted) abort();
-    client.introduce(first);
     await client.welcomed;
     return client;
   } catch (error) {
@@ -76,7 +75,7 @@ class ShimClient implements Shim, ShimIo {
   readonly welcomed: Promise<void>;
   readonly exit: Promise<ExitRecord>;
   readonly #socket: Socket;
-  readonly #buffers: ReadBuffers;
+  readonly #buffers = new ReadBuffers(() => this.#listener?.released?.() ?? 0);
   readonly #parser: frames.FrameParser;
   readonly #pending = new Map<number, Pending>();
   readonly #holds = new Set<Promise<unknown>>();
@@ -93,15 +92,13 @@ class ShimClient implements Shim, ShimIo {
   #lost: ShimLost | undefined;
   #exited: ExitRecord | undefined;
 
-  constructor(path: string) {
-    const buffers = new ReadBuffers(() => this.#listener?.released?.() ?? 0);
+  /** @param first HELLO or EXEC */
+  constructor(path: string, first: Buffer) {
     const callback = (bytes: number): true => {
-      this.#read(buffers, bytes);
+      this.#read(bytes);
       return true;
     };
-    const socket = connect({ path, onread: { buffer: () => buffers.space, callback } });
-    this.#socket = socket;
-    this.#buffers = buffers;
+    this.#socket = connect({ path, onread: { buffer: () => this.#buffers.space, callback } });
     this.welcomed = this.#welcome.promise;
     this.exit = this.#exit.promise;
     // Both are looked at only by those who asked; a shim that is lost meanwhile must not end the daemon.
@@ -114,8 +111,9 @@ class ShimClient implements Shim, ShimIo {
       },
       control: (type, payload) => this.#control(type, payload),
     });
-    socket.on('error', (error) => this.#end(error));
-    socket.on('close', () => this.#end());
+    this.#socket.on('error', (error) => this.#end(error));
+    this.#socket.on('close', () => this.#end());
+    this.#write(first);
   }
 
   get io(): ShimIo {
@@ -236,11 +234,6 @@ class ShimClient implements Shim, ShimIo {
     this.#socket.destroy();
   }
 
-  /** HELLO or EXEC. */
-  introduce(first: Buffer): void {
-    this.#write(first);
-  }
-
   close(error?: Error): void {
     this.#socket.destroy(error);
   }
@@ -252,13 +245,13 @@ class ShimClient implements Shim, ShimIo {
     process.nextTick(() => this.#socket.uncork());
   }
 
-  #read(buffers: ReadBuffers, bytes: number): void {
+  #read(bytes: number): void {
     try {
-      this.#parser.push(buffers.filled(bytes));
+      this.#parser.push(this.#buffers.filled(bytes));
     } catch (error) {
       this.#socket.destroy(error as Error);
     }
-    buffers.passed(bytes, this.#outputEnd);
+    this.#buffers.passed(bytes, this.#outputEnd);
   }
 
   #write(bytes: Uint8Array): void {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { pino } from 'pino';
+import { exitRecord } from '../testing/exit-record.ts';
 import { FakeShim, WELCOME } from '../testing/fake-shim.ts';
 import { BerthError } from '../util/errors.ts';
 import { AttachService, type AttachTarget } from './attach-service.ts';
@@ -13,17 +14,6 @@ const CONFIG = {
   slow: 'block',
   stallMs: 10_000,
   exitCodeStatus: false,
-} as const;
-const EXIT = {
-  kind: 'exited',
-  code: 3,
-  signal: 0,
-  oom: false,
-  offset: 0n,
-  startedAtNs: 1n,
-  finishedAtNs: 2n,
-  drained: true,
-  reason: '',
 } as const;
 
 const target = (shim?: FakeShim): AttachTarget => ({
@@ -49,7 +39,7 @@ async function refusal(of: AttachTarget): Promise<[string, string, string]> {
 
 test('a container that ends while its output is asked for is said to have exited, as by every other call', async () => {
   const shim = deaf();
-  shim.tellExit(EXIT);
+  shim.tellExit(exitRecord(3));
   assert.deepEqual(await refusal(target(shim)), [
     'failed-precondition',
     'CONTAINER_NOT_RUNNING',

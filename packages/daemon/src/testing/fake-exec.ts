@@ -1,6 +1,7 @@
 /** A program besides init, in tests: says what its command says, and ends as it says. No process. */
 import { constants } from 'node:os';
 import { ExecFailed, type ExecStep, type ExitRecord, type Shim, type ShimListener, ShimLost } from '../stdio/shim.ts';
+import { exitRecord } from './exit-record.ts';
 import { FakeShim, WELCOME } from './fake-shim.ts';
 
 const SIGKILL = 9;
@@ -19,7 +20,7 @@ export function fakeExec(command: readonly string[], killed: () => void): Shim {
   exit.promise.catch(() => {});
   let listener: ShimListener | undefined;
   const end = (code: number): void => {
-    const record = recordOf(code);
+    const record = exitRecord(code);
     listener?.exit(record);
     exit.resolve(record);
   };
@@ -56,15 +57,3 @@ export function fakeExec(command: readonly string[], killed: () => void): Shim {
     close: () => exit.reject(new ShimLost('closed')),
   };
 }
-
-const recordOf = (code: number): ExitRecord => ({
-  kind: code > 128 ? 'signaled' : 'exited',
-  code,
-  signal: code > 128 ? code - 128 : 0,
-  oom: false,
-  offset: 0n,
-  startedAtNs: 1n,
-  finishedAtNs: 2n,
-  drained: true,
-  reason: '',
-});

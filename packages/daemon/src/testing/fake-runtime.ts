@@ -8,6 +8,7 @@ import { dirname } from 'node:path';
 import { type LinuxContainerResources, NamespaceMode } from '@berth/cri-api';
 import { type ExitRecord, type Shim, ShimLost } from '../stdio/shim.ts';
 import { BerthError } from '../util/errors.ts';
+import { exitRecord } from './exit-record.ts';
 import { fakeExec } from './fake-exec.ts';
 import { FakeShim } from './fake-shim.ts';
 import {
@@ -206,18 +207,11 @@ export class FakeRuntime implements Runtime {
     const container = this.#get(id);
     if (container.state !== 'running') return;
     container.state = 'ended';
-    container.record = {
-      kind: code > 128 ? 'signaled' : 'exited',
-      code,
-      signal: code > 128 ? code - 128 : 0,
-      oom: false,
-      offset: 0n,
+    container.record = exitRecord(code, {
       startedAtNs: 1_700_000_000_000_000_001n,
       finishedAtNs: 1_700_000_000_000_000_002n,
-      drained: true,
-      reason: '',
       ...more,
-    };
+    });
     await this.#writeRecord(id, container.record);
     container.shim?.tellExit(container.record);
   }

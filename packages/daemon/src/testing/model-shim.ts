@@ -1,6 +1,7 @@
 /** A model of a shim for tests: real log file, real rotation, a small ring, lateness on demand. Simple where the C is fast. */
 import { closeSync, fstatSync, ftruncateSync, openSync, renameSync, writeSync } from 'node:fs';
-import type { ExitRecord, Location, ShimIo, ShimListener } from './shim.ts';
+import type { Location, ShimIo, ShimListener } from '../stdio/shim.ts';
+import { exitRecord } from './exit-record.ts';
 
 type Piece = { readonly stream: 1 | 2; readonly offset: number; readonly data: Buffer };
 type Segment = { first: number; end: number; inode: bigint; device: bigint; records: { offset: number; position: number }[] };
@@ -90,18 +91,7 @@ export class ModelShim implements ShimIo {
 
   exit(): void {
     if (this.#logPath !== undefined) this.#flush();
-    const record: ExitRecord = {
-      kind: 'exited',
-      code: 0,
-      signal: 0,
-      oom: false,
-      offset: BigInt(this.next),
-      startedAtNs: 0n,
-      finishedAtNs: 0n,
-      drained: true,
-      reason: '',
-    };
-    this.#listener?.exit(record);
+    this.#listener?.exit(exitRecord(0, { offset: BigInt(this.next) }));
   }
 
   listen(listener: ShimListener | undefined): void {
