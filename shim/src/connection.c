@@ -62,6 +62,7 @@ void connection_open(struct shim *shim, int fd) {
       .log_losses = shim->log.losses,
       .stdin_credit = c->credit,
   };
+  input_offer(shim, &welcome.stdin_fd, &welcome.stdin_inode);
   uint8_t frame[FRAME_MAX_CONTROL];
   output_control(shim, frame, frame_welcome(frame, &welcome));
 }

@@ -130,7 +130,7 @@ static uint8_t *put_head(uint8_t *p, uint32_t length, uint8_t type, uint8_t flag
 }
 
 size_t frame_welcome(uint8_t *out, const struct welcome *w) {
-  uint8_t *p = put_head(out, 60, EVENT_WELCOME, 0);
+  uint8_t *p = put_head(out, 72, EVENT_WELCOME, 0);
   p = put32(put32(put32(p, FRAME_VERSION), w->shim_pid), w->init_pid);
   *p++ = w->state;
   *p++ = w->tty;
@@ -138,7 +138,7 @@ size_t frame_welcome(uint8_t *out, const struct welcome *w) {
   *p++ = w->has_log;
   p = put64(put64(put64(p, w->first), w->next), w->started_ns);
   p = put64(put64(p, w->log_bytes_lost), w->log_losses);
-  return (size_t)(put32(p, w->stdin_credit) - out);
+  return (size_t)(put64(put32(put32(p, w->stdin_credit), w->stdin_fd), w->stdin_inode) - out);
 }
 
 size_t frame_output_head(uint8_t *out, uint8_t stream, uint64_t offset, uint32_t bytes) {

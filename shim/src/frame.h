@@ -87,6 +87,9 @@ struct welcome {
   uint8_t state, tty, stdin_state, has_log;
   uint64_t first, next, started_ns, log_bytes_lost, log_losses;
   uint32_t stdin_credit;
+  // The pipe that the daemon may open for itself; inode 0: none.
+  uint32_t stdin_fd;
+  uint64_t stdin_inode;
 };
 
 struct exit_frame {

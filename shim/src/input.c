@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "shim.h"
@@ -106,6 +107,15 @@ void input_write(struct shim *shim) {
   in->head = 0;
   arm(shim, false);
   if (in->close_asked) input_close(shim, 1);
+}
+
+void input_offer(const struct shim *shim, uint32_t *fd, uint64_t *inode) {
+  const struct stdin_queue *in = &shim->in;
+  struct stat st;
+  // A terminal has no second way in, and what is queued here must arrive before anything else does.
+  if (shim->config.tty || in->state != STDIN_OPEN || in->close_asked || in->bytes > 0 || fstat(in->fd, &st) < 0) return;
+  *fd = (uint32_t)in->fd;
+  *inode = st.st_ino;
 }
 
 uint32_t input_unread(const struct shim *shim) {

@@ -175,6 +175,8 @@ void stdio_close(struct shim *shim);
 void input_take(struct shim *shim, const uint8_t *data, size_t bytes);
 void input_write(struct shim *shim);
 void input_close(struct shim *shim, uint8_t reason);
+// Where the daemon may write input itself: only while nothing is queued here.
+void input_offer(const struct shim *shim, uint32_t *fd, uint64_t *inode);
 uint32_t input_unread(const struct shim *shim);
 
 // start.c: lxc-start and the handshake with the trampoline.

@@ -152,7 +152,8 @@ static size_t encode(const char *name, const char *f, const char *to, uint8_t *o
         .stdin_state = (uint8_t)number(f, to, "stdin"), .has_log = (uint8_t)number(f, to, "hasLog"),
         .first = number(f, to, "first"), .next = number(f, to, "next"), .started_ns = number(f, to, "startedAt"),
         .log_bytes_lost = number(f, to, "logBytesLost"), .log_losses = number(f, to, "logLosses"),
-        .stdin_credit = (uint32_t)number(f, to, "stdinCredit")};
+        .stdin_credit = (uint32_t)number(f, to, "stdinCredit"), .stdin_fd = (uint32_t)number(f, to, "stdinFd"),
+        .stdin_inode = number(f, to, "stdinInode")};
     return frame_welcome(out, &w);
   }
   if (strcmp(name, "OUTPUT") == 0) {

@@ -15,6 +15,8 @@ import {
   type Welcome,
 } from './shim.ts';
 import { ShimRefused } from './shim-refused.ts';
+import type { PipeOffer } from './stdin-pipe.ts';
+import { StdinWay } from './stdin-way.ts';
 
 /** A shim answers HELLO at once; longer than this it is stuck or not a shim. Generous, for loaded machines. */
 const HELLO_TIMEOUT_MS = 10_000;
@@ -22,6 +24,9 @@ const HELLO_TIMEOUT_MS = 10_000;
 const EXEC_TIMEOUT_MS = 60_000;
 /** How long `leave` waits for those who still need `locate`: a thousand round trips take well under a second. */
 const LEAVE_HOLD_MS = 5_000;
+
+/** Of the first shims; later ones say more at its end. */
+const WELCOME_BYTES = 60;
 
 /** By number of the shim's step. */
 const EXEC_STEPS: readonly ExecStep[] = ['system', 'notfound', 'noexec', 'cwd', 'system', 'seccomp', 'terminal'];
@@ -78,6 +83,12 @@ class ShimClient implements Shim, ShimIo {
   readonly #buffers = new ReadBuffers(() => this.#listener?.released?.() ?? 0);
   readonly #parser: frames.FrameParser;
   readonly #pending = new Map<number, Pending>();
+  readonly #stdin = new StdinWay({
+    send: (chunk) => this.#sendStdin(chunk),
+    sendClose: () => this.#write(frames.encodeCloseStdin()),
+    queued: async () => (await this.#askStdin()).queued,
+    ready: () => this.#listener?.credit(),
+  });
   readonly #holds = new Set<Promise<unknown>>();
   readonly #welcome = Promise.withResolvers<void>();
   readonly #exit = Promise.withResolvers<ExitRecord>();
@@ -87,7 +98,6 @@ class ShimClient implements Shim, ShimIo {
   #outputEnd = 0;
   #seq = 0;
   #logBytesLost = 0;
-  #credit = 0;
   #stdinOpen = false;
   #lost: ShimLost | undefined;
   #exited: ExitRecord | undefined;
@@ -130,7 +140,7 @@ class ShimClient implements Shim, ShimIo {
   }
 
   get stdinCredit(): number {
-    return this.#credit;
+    return this.#stdin.credit;
   }
 
   get stdinOpen(): boolean {
@@ -162,17 +172,11 @@ class ShimClient implements Shim, ShimIo {
   }
 
   stdin(chunk: Uint8Array): void {
-    this.#credit -= chunk.length;
-    this.#gather();
-    for (let at = 0; at < chunk.length; at += frames.MAX_DATA_BYTES) {
-      const piece = chunk.subarray(at, at + frames.MAX_DATA_BYTES);
-      this.#write(frames.encodeStdinHeader(piece.length));
-      this.#write(piece);
-    }
+    this.#stdin.write(chunk);
   }
 
   closeStdin(): void {
-    this.#write(frames.encodeCloseStdin());
+    this.#stdin.close();
   }
 
   resize(columns: number, rows: number): void {
@@ -197,9 +201,8 @@ class ShimClient implements Shim, ShimIo {
   }
 
   async stdinState(): Promise<{ queued: number; unread: number; state: StdinState }> {
-    const data = await this.#request(frames.encodeStdinState);
-    if (data.length < 9) throw new ShimLost('short answer to STDIN_STATE');
-    return { queued: data.readUInt32LE(0), unread: data.readUInt32LE(4), state: STDIN_STATES[data[8] ?? 0] ?? 'none' };
+    const { queued, unread, state } = await this.#askStdin();
+    return { queued: queued + this.#stdin.queued, unread, state };
   }
 
   async signal(signal: number, everything = false): Promise<void> {
@@ -235,7 +238,25 @@ class ShimClient implements Shim, ShimIo {
   }
 
   close(error?: Error): void {
-    this.#socket.destroy(error);
+    this.#stdin.handBack();
+    while (this.#socket.writableCorked > 0) this.#socket.uncork();
+    if (error === undefined && this.#socket.writableLength > 0) this.#socket.destroySoon();
+    else this.#socket.destroy(error);
+  }
+
+  async #askStdin(): Promise<{ queued: number; unread: number; state: StdinState }> {
+    const data = await this.#request(frames.encodeStdinState);
+    if (data.length < 9) throw new ShimLost('short answer to STDIN_STATE');
+    return { queued: data.readUInt32LE(0), unread: data.readUInt32LE(4), state: STDIN_STATES[data[8] ?? 0] ?? 'none' };
+  }
+
+  #sendStdin(chunk: Uint8Array): void {
+    this.#gather();
+    for (let at = 0; at < chunk.length; at += frames.MAX_DATA_BYTES) {
+      const piece = chunk.subarray(at, at + frames.MAX_DATA_BYTES);
+      this.#write(frames.encodeStdinHeader(piece.length));
+      this.#write(piece);
+    }
   }
 
   /** One read from a client may bring several pieces of input: they leave in one write, at the end of this turn, in their order among the rest. */
@@ -284,11 +305,11 @@ class ShimClient implements Shim, ShimIo {
         return this.#listener?.gap(frames.readOffset(payload, 0), frames.readOffset(payload, 8));
       case frames.Event.STDIN_CREDIT:
         need(payload, 4);
-        this.#credit += payload.readUInt32LE(0);
-        return this.#listener?.credit();
+        return this.#stdin.credited(payload.readUInt32LE(0));
       case frames.Event.STDIN_CLOSED:
         need(payload, 1);
         this.#stdinOpen = false;
+        this.#stdin.drop();
         return this.#listener?.stdinClosed();
       case frames.Event.LOG_LOSS:
         need(payload, 20);
@@ -309,7 +330,7 @@ class ShimClient implements Shim, ShimIo {
   }
 
   #onWelcome(p: Buffer): void {
-    need(p, 60);
+    if (p.length < WELCOME_BYTES) throw new frames.ShimProtocolError(`WELCOME of ${p.length} bytes`);
     const version = p.readUInt32LE(0);
     if (version !== frames.PROTOCOL_VERSION) throw new frames.ShimProtocolError(`shim speaks version ${version}`);
     this.#info = {
@@ -327,7 +348,7 @@ class ShimClient implements Shim, ShimIo {
       stdinCredit: p.readUInt32LE(56),
     };
     this.#logBytesLost = Number(this.#info.logBytesLost);
-    this.#credit = this.#info.stdinCredit;
+    this.#stdin.begin(this.#info.stdinCredit, pipeOffer(p));
     this.#stdinOpen = this.#info.stdin === 'open';
     this.#welcome.resolve();
   }
@@ -347,6 +368,7 @@ class ShimClient implements Shim, ShimIo {
     };
     this.#exited = record;
     this.#stdinOpen = false;
+    this.#stdin.drop();
     // The listener first: it may have to hold the shim back before whoever waits for `exit` lets it leave.
     this.#listener?.exit(record);
     this.#exit.resolve(record);
@@ -367,6 +389,7 @@ class ShimClient implements Shim, ShimIo {
     const message =
       error === undefined ? 'the connection to the shim has ended' : `the connection to the shim has failed: ${error.message}`;
     this.#lost = error instanceof ShimLost ? error : new ShimLost(message, { cause: error });
+    this.#stdin.drop();
     for (const { reject } of this.#pending.values()) reject(this.#lost);
     this.#pending.clear();
     this.#welcome.reject(this.#lost);
@@ -374,6 +397,13 @@ class ShimClient implements Shim, ShimIo {
     this.#listener?.lost(this.#lost);
     this.#exit.reject(this.#lost);
   }
+}
+
+/** Shims that were started before this was offered end their WELCOME earlier. */
+function pipeOffer(welcome: Buffer): PipeOffer | undefined {
+  if (welcome.length < WELCOME_BYTES + 12) return undefined;
+  const inode = welcome.readBigUInt64LE(64);
+  return inode === 0n ? undefined : { pid: welcome.readUInt32LE(4), descriptor: welcome.readUInt32LE(60), inode };
 }
 
 function need(payload: Buffer, bytes: number): void {
