@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Container, logBytes, readLog, SKIP, until } from './support/container.ts';
@@ -80,6 +80,59 @@ test('a container that closes its stdin says so, the loss of the daemon does not
   await later.exit();
   await later.leave();
 });
+
+test('the pipe of stdin is offered while nothing is queued for it, and what is written there arrives', options, async () => {
+  await using container = new Container({ args: ['cat'], stdin: true });
+  const peer = await container.attach();
+  const offered = peer.offeredPipe;
+  assert.ok(offered !== undefined);
+  assert.equal(statSync(offered.path, { bigint: true }).ino, offered.inode);
+  const input = openSync(offered.path, 'w');
+  writeSync(input, 'straight in, ');
+  peer.stdin('through the shim');
+  closeSync(input);
+  peer.closeStdin();
+  await peer.until(() => peer.has(0x85));
+  await peer.exit();
+  assert.equal(peer.text(), 'straight in, through the shim');
+  await peer.leave();
+});
+
+test(
+  'the pipe of stdin is not offered while something waits for it, when it is closed, and where there is none',
+  options,
+  async () => {
+    await using deaf = new Container({ args: ['sleep', '1000'], stdin: true });
+    const first = await deaf.attach();
+    assert.ok(first.offeredPipe !== undefined);
+    first.stdin(Buffer.alloc(100_000));
+    assert.ok((await first.stdinState()).queued > 0);
+    const second = await deaf.connect();
+    assert.equal(second.offeredPipe, undefined);
+    second.closeStdin();
+    const third = await deaf.connect();
+    assert.equal(third.offeredPipe, undefined);
+    await third.signal(9);
+    await third.exit();
+    await third.leave();
+
+    await using closed = new Container({ args: ['sleep', '1000'], stdin: true });
+    const closer = await closed.attach();
+    closer.closeStdin();
+    await closer.until(() => closer.has(0x85));
+    await using none = new Container({ args: ['sleep', '1000'] });
+    await using terminal = new Container({ args: ['sleep', '1000'], stdin: true, tty: true });
+    await none.start();
+    await terminal.start();
+    for (const container of [closed, none, terminal]) {
+      const peer = await container.connect();
+      assert.equal(peer.offeredPipe, undefined);
+      await peer.signal(9);
+      await peer.exit();
+      await peer.leave();
+    }
+  },
+);
 
 test('without stdin it is empty', options, async () => {
   await using container = new Container({ args: ['sh', '-c', 'wc -c'] });

@@ -102,6 +102,13 @@ export class Peer {
     this.socket.write(frame(0x01, u32(1), Buffer.from(secret, 'hex')));
   }
 
+  /** The stdin pipe that WELCOME offers, as the daemon would open it. */
+  get offeredPipe(): { readonly path: string; readonly inode: bigint } | undefined {
+    const p = this.last(0x81);
+    const inode = p.readBigUInt64LE(64);
+    return inode === 0n ? undefined : { path: `/proc/${p.readUInt32LE(4)}/fd/${p.readUInt32LE(60)}`, inode };
+  }
+
   get welcome(): {
     shimPid: number;
     initPid: number;
