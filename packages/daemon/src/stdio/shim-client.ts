@@ -201,8 +201,10 @@ class ShimClient implements Shim, ShimIo {
   }
 
   async stdinState(): Promise<{ queued: number; unread: number; state: StdinState }> {
+    // What moves from here into the pipe while the shim looks there would otherwise be seen by neither.
+    const before = this.#stdin.queued;
     const { queued, unread, state } = await this.#askStdin();
-    return { queued: queued + this.#stdin.queued, unread, state };
+    return { queued: queued + Math.max(before, this.#stdin.queued), unread, state };
   }
 
   async signal(signal: number, everything = false): Promise<void> {

@@ -39,6 +39,7 @@ export interface ShimIo {
   locate(offset: number | undefined): Promise<Location>;
   /** Writes a partial line to the log now. */
   flush(): Promise<void>;
+  /** Bytes that wait on their way, bytes that the container has not read, and whether stdin is open. */
   stdinState(): Promise<{ readonly queued: number; readonly unread: number; readonly state: StdinState }>;
   /** Credit that nobody has used yet. */
   readonly stdinCredit: number;
