@@ -7,7 +7,7 @@ import { Socket } from 'node:net';
  * in part waits for another turn of the event loop, and would be more to hand back.
  */
 export const PIPE_WINDOW_BYTES = 64 * 1024;
-/** A container that takes nothing for so long is behind. */
+/** A container that takes nothing for so long, or up to twice as long (Node looks once in that time), is behind. */
 const STUCK_MS = 1000;
 
 /** Where a shim says that its end of the pipe is; the inode proves that it is that pipe, whatever has become of the process id. */
@@ -16,7 +16,7 @@ export type PipeOffer = { readonly pid: number; readonly descriptor: number; rea
 export type PipeEvents = {
   /** There is room again. */
   room(): void;
-  /** The container has taken nothing for a second while input waits. */
+  /** The container has taken nothing for a second or two while input waits. */
   stuck(): void;
   /** Nobody will read it any more. What waited is dropped. */
   broken(): void;

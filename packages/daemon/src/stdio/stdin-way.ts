@@ -74,7 +74,10 @@ export class StdinWay {
         this.#route = queued === 0 && this.#offer !== undefined ? 'pipe' : 'shim';
         this.#shim.ready();
       },
-      () => this.drop(),
+      () => {
+        this.drop();
+        this.#shim.ready();
+      },
     );
   }
 
@@ -107,8 +110,11 @@ export class StdinWay {
         this.handBack();
         this.#shim.ready();
       },
-      // The shim says so too, and by then takes what comes.
-      broken: () => this.drop(),
+      // The shim finds out as well; until it says so, it takes what still comes.
+      broken: () => {
+        this.drop();
+        this.#shim.ready();
+      },
     });
     if (this.#pipe === undefined) this.drop();
     return this.#pipe;
