@@ -14,8 +14,8 @@
 #define FRAME_MAX_REQUEST 36u
 // Header and offset of OUTPUT.
 #define FRAME_OUTPUT_HEAD 16u
-// REPLY to LOCATE, with its header, is the longest frame to the daemon but OUTPUT; WELCOME has 68.
-#define FRAME_MAX_CONTROL 72u
+// WELCOME, with its header, is the longest frame to the daemon but OUTPUT; REPLY to LOCATE has 72.
+#define FRAME_MAX_CONTROL 80u
 #define OFFSET_NEXT UINT64_MAX
 
 enum request_type {

@@ -40,15 +40,19 @@ void input_close(struct shim *shim, uint8_t reason) {
   output_control(shim, frame, frame_stdin_closed(frame, reason));
 }
 
-static void give_credit(struct shim *shim, uint32_t bytes) {
+static void send_credit(struct shim *shim) {
   struct stdin_queue *in = &shim->in;
   struct connection *c = &shim->conn;
-  in->returnable += bytes;
-  if (c->fd < 0 || in->close_asked || in->returnable < STDIN_CREDIT_LUMP) return;
+  if (c->fd < 0 || in->close_asked || in->returnable == 0) return;
   uint8_t frame[FRAME_MAX_CONTROL];
   output_control(shim, frame, frame_stdin_credit(frame, in->returnable));
   c->credit += in->returnable;
   in->returnable = 0;
+}
+
+static void give_credit(struct shim *shim, uint32_t bytes) {
+  shim->in.returnable += bytes;
+  if (shim->in.returnable >= STDIN_CREDIT_LUMP) send_credit(shim);
 }
 
 // Bytes taken; 0 when it is full; -1 when nobody will read it any more.
@@ -106,7 +110,9 @@ void input_write(struct shim *shim) {
   }
   in->head = 0;
   arm(shim, false);
-  if (in->close_asked) input_close(shim, 1);
+  if (in->close_asked) return input_close(shim, 1);
+  // Nothing is queued any more: the daemon may go back to the pipe.
+  send_credit(shim);
 }
 
 void input_offer(const struct shim *shim, uint32_t *fd, uint64_t *inode) {

@@ -15,12 +15,14 @@ const deaf = (read: string): string => `trap 'go=1' USR1; echo deaf; while [ -z 
 for (const [bytes, ended] of [
   // More than a pipe holds and the daemon keeps: most of it waits in the shim.
   [300_000, true],
+  // More than a pipe holds and the daemon keeps by itself: some, and the end, still waits for room when it is stopped.
+  [180_000, true],
   // Just more than a pipe holds: the rest waits in the daemon when it is stopped.
   [120_000, false],
 ] as const) {
   const input = randomBytes(bytes);
   const what = ended ? 'input and its end survive' : 'input survives';
-  test(`${what} a client that leaves and a daemon that is stopped, while the container reads nothing`, async () => {
+  test(`${bytes} bytes: ${what} a client that leaves and a daemon that is stopped, while the container reads nothing`, async () => {
     const container = await runContainer(daemon, pod, deaf(ended ? 'cat' : `head -c ${bytes}`), {
       stdin: true,
       stdinOnce: ended,

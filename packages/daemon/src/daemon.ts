@@ -109,9 +109,9 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
   });
   const pods = new Pods({ ...shared, containers, records: wrap(new FileRecords(join(config.root, 'pods'))) });
   inUse = () => pods.store.size > 0 || containers.store.list().length > 0;
-  stack.defer(() => {
+  stack.defer(async () => {
     closing.abort();
-    containers.close();
+    await containers.close();
   });
   await pods.recover((id) => images.find(id));
 

@@ -70,8 +70,10 @@ export class Containers {
     return container === undefined ? undefined : attachTarget(container);
   }
 
-  /** Drops the connections to all shims; the containers go on. */
-  close(): void {
-    for (const container of this.store.list()) container.shim()?.close();
+  /** Drops the connections to all shims, after they have got what waits for them; the containers go on. */
+  async close(): Promise<void> {
+    const shims = this.store.list().flatMap((container) => container.shim() ?? []);
+    await Promise.all(shims.map((shim) => shim.handOver()));
+    for (const shim of shims) shim.close();
   }
 }

@@ -1,5 +1,6 @@
 /** The daemon's end of a shim's socket: connects, says hello, matches replies, hands events to the listener. */
 import { connect, type Socket } from 'node:net';
+import { settledWithin } from '../util/wait.ts';
 import { ReadBuffers } from './read-buffers.ts';
 import * as frames from './shim-frames.ts';
 import {
@@ -14,8 +15,8 @@ import {
   type StdinState,
   type Welcome,
 } from './shim.ts';
+import { decodeExit, decodeWelcome, need, pipeOffer, STDIN_STATES } from './shim-messages.ts';
 import { ShimRefused } from './shim-refused.ts';
-import type { PipeOffer } from './stdin-pipe.ts';
 import { StdinWay } from './stdin-way.ts';
 
 /** A shim answers HELLO at once; longer than this it is stuck or not a shim. Generous, for loaded machines. */
@@ -25,13 +26,11 @@ const EXEC_TIMEOUT_MS = 60_000;
 /** How long `leave` waits for those who still need `locate`: a thousand round trips take well under a second. */
 const LEAVE_HOLD_MS = 5_000;
 
-/** Of the first shims; later ones say more at its end. */
-const WELCOME_BYTES = 60;
+/** A shim answers at once; one that is stopped or swamped must not keep the daemon from ending. */
+const HAND_OVER_MS = 1_000;
 
 /** By number of the shim's step. */
 const EXEC_STEPS: readonly ExecStep[] = ['system', 'notfound', 'noexec', 'cwd', 'system', 'seccomp', 'terminal'];
-const STDIN_STATES: readonly StdinState[] = ['none', 'open', 'closed'];
-const EXIT_KINDS: readonly ExitRecord['kind'][] = ['exited', 'signaled', 'unknown'];
 
 type Pending = { readonly resolve: (data: Buffer) => void; readonly reject: (error: Error) => void };
 
@@ -239,11 +238,18 @@ class ShimClient implements Shim, ShimIo {
     this.#socket.destroy();
   }
 
+  async handOver(): Promise<void> {
+    if (!this.#stdinOpen || this.#lost !== undefined) return;
+    this.#stdin.leavePipe();
+    // Whoever waits for room finds it in the shim's queue.
+    this.#listener?.credit();
+    // An answer comes after all that was sent before has been read.
+    await settledWithin(this.#askStdin(), HAND_OVER_MS);
+  }
+
   close(error?: Error): void {
-    this.#stdin.handBack();
-    while (this.#socket.writableCorked > 0) this.#socket.uncork();
-    if (error === undefined && this.#socket.writableLength > 0) this.#socket.destroySoon();
-    else this.#socket.destroy(error);
+    this.#stdin.drop();
+    this.#socket.destroy(error);
   }
 
   async #askStdin(): Promise<{ queued: number; unread: number; state: StdinState }> {
@@ -332,23 +338,7 @@ class ShimClient implements Shim, ShimIo {
   }
 
   #onWelcome(p: Buffer): void {
-    if (p.length < WELCOME_BYTES) throw new frames.ShimProtocolError(`WELCOME of ${p.length} bytes`);
-    const version = p.readUInt32LE(0);
-    if (version !== frames.PROTOCOL_VERSION) throw new frames.ShimProtocolError(`shim speaks version ${version}`);
-    this.#info = {
-      shimPid: p.readUInt32LE(4),
-      initPid: p.readUInt32LE(8),
-      state: p[12] === 2 ? 'exited' : 'running',
-      tty: p[13] === 1,
-      stdin: STDIN_STATES[p[14] ?? 0] ?? 'none',
-      hasLog: p[15] === 1,
-      first: p.readBigUInt64LE(16),
-      next: p.readBigUInt64LE(24),
-      startedAtNs: p.readBigUInt64LE(32),
-      logBytesLost: p.readBigUInt64LE(40),
-      logLosses: p.readBigUInt64LE(48),
-      stdinCredit: p.readUInt32LE(56),
-    };
+    this.#info = decodeWelcome(p);
     this.#logBytesLost = Number(this.#info.logBytesLost);
     this.#stdin.begin(this.#info.stdinCredit, pipeOffer(p));
     this.#stdinOpen = this.#info.stdin === 'open';
@@ -356,18 +346,7 @@ class ShimClient implements Shim, ShimIo {
   }
 
   #onExit(p: Buffer): void {
-    need(p, 32);
-    const record: ExitRecord = {
-      kind: EXIT_KINDS[p[0] ?? 2] ?? 'unknown',
-      code: p[1] ?? 255,
-      signal: p[2] ?? 0,
-      oom: p[3] === 1,
-      drained: p[4] === 1,
-      offset: p.readBigUInt64LE(8),
-      startedAtNs: p.readBigUInt64LE(16),
-      finishedAtNs: p.readBigUInt64LE(24),
-      reason: '',
-    };
+    const record = decodeExit(p);
     this.#exited = record;
     this.#stdinOpen = false;
     this.#stdin.drop();
@@ -399,15 +378,4 @@ class ShimClient implements Shim, ShimIo {
     this.#listener?.lost(this.#lost);
     this.#exit.reject(this.#lost);
   }
-}
-
-/** Shims that were started before this was offered end their WELCOME earlier. */
-function pipeOffer(welcome: Buffer): PipeOffer | undefined {
-  if (welcome.length < WELCOME_BYTES + 12) return undefined;
-  const inode = welcome.readBigUInt64LE(64);
-  return inode === 0n ? undefined : { pid: welcome.readUInt32LE(4), descriptor: welcome.readUInt32LE(60), inode };
-}
-
-function need(payload: Buffer, bytes: number): void {
-  if (payload.length !== bytes) throw new frames.ShimProtocolError(`frame of ${payload.length} bytes instead of ${bytes}`);
 }

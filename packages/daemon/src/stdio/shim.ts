@@ -16,6 +16,11 @@ export interface Shim {
   flush(): Promise<void>;
   /** After exit: lets the shim end. */
   leave(): Promise<void>;
+  /**
+   * Input that waits in the daemon goes to the shim, which keeps it, as much as it takes. Settles when the shim has it, or has not answered for a
+   * second.
+   */
+  handOver(): Promise<void>;
   /** Drops the connection; the container goes on. */
   close(): void;
 }
@@ -31,7 +36,7 @@ export interface ShimIo {
   forgetOutput(): void;
   /** Everything below has been taken. */
   ack(offset: number): void;
-  /** Writes to stdin; the caller keeps to the credit. */
+  /** Writes to stdin; the caller keeps to the credit, and leaves the memory alone. */
   stdin(chunk: Uint8Array): void;
   closeStdin(): void;
   resize(columns: number, rows: number): void;
@@ -41,7 +46,7 @@ export interface ShimIo {
   flush(): Promise<void>;
   /** Bytes that wait on their way, bytes that the container has not read, and whether stdin is open. */
   stdinState(): Promise<{ readonly queued: number; readonly unread: number; readonly state: StdinState }>;
-  /** Credit that nobody has used yet. */
+  /** Bytes of input that are taken now. */
   readonly stdinCredit: number;
   readonly stdinOpen: boolean;
   /** `leave` waits for this promise (bounded): somebody still needs `locate`. */

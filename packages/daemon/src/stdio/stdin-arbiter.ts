@@ -7,7 +7,7 @@ export type StdinWriter = {
   write(chunk: Uint8Array): boolean;
   /** Closes the container's stdin for good, after what this writer wrote before. */
   closeStdin(): void;
-  /** Everything that this writer wrote has been handed to the shim. */
+  /** Nothing that this writer wrote waits here any longer. */
   readonly flushed: boolean;
   /** The session goes. What it wrote before still arrives: its client was told that it had been taken. */
   end(): void;
@@ -16,7 +16,7 @@ export type StdinWriter = {
 type Entry = { readonly owner: Writer; rest: Uint8Array | 'close' };
 
 /**
- * A first-in first-out queue in front of the shim's credit. It needs no limit of its own: each writer stops after the chunk that made
+ * A first-in first-out queue in front of the way to the container. It needs no limit of its own: each writer stops after the chunk that made
  * `write` return false, and a transport's input buffer bounds that chunk.
  */
 export class StdinArbiter {
@@ -38,7 +38,7 @@ export class StdinArbiter {
     return new Writer(this, ready);
   }
 
-  /** The shim takes more. */
+  /** There is room again. */
   credit(): void {
     this.#pump();
   }

@@ -10,7 +10,11 @@ import { PIPE_WINDOW_BYTES, type PipeEvents, type PipeOffer, StdinPipe } from '.
 import { StdinWay } from './stdin-way.ts';
 
 /** A pipe of this process, whose writing end stands for the shim's. */
-function makePipe(t: TestContext): { offer: PipeOffer; read(most?: number): Buffer; closeReader(): void } {
+function makePipe(t: TestContext): {
+  readonly offer: PipeOffer;
+  readonly read: (most?: number) => Buffer;
+  readonly closeReader: () => void;
+} {
   const dir = mkdtempSync(join(tmpdir(), 'berth-pipe-'));
   const path = join(dir, 'pipe');
   execFileSync('mkfifo', [path]);
@@ -89,6 +93,28 @@ test('a pipe that is another one, has no reader or is not there is not opened', 
   assert.equal(StdinPipe.open({ ...offer, descriptor: 99_999 }, events()), undefined);
   closeReader();
   assert.equal(StdinPipe.open(offer, events()), undefined);
+});
+
+test('a reader that stops is noticed, also after nobody has written for a while, and again', async (t) => {
+  const { offer, read } = makePipe(t);
+  let stuck = Promise.withResolvers<void>();
+  const pipe = StdinPipe.open(offer, events({ stuck: () => stuck.resolve() }));
+  assert.ok(pipe !== undefined);
+  pipe.write(numbered(0, 4));
+  await sleep(2500);
+  for (let round = 0; round < 2; round++) {
+    stuck = Promise.withResolvers();
+    pipe.write(numbered(0, PIPE_WINDOW_BYTES));
+    await sleep(5);
+    pipe.write(numbered(0, pipe.room));
+    await stuck.promise;
+    for (let i = 0; i < 10; i++) {
+      read();
+      await sleep(1);
+    }
+    assert.equal(pipe.queued, 0);
+  }
+  pipe.close();
 });
 
 test('a reader that goes is told once, and what waited is dropped', async (t) => {

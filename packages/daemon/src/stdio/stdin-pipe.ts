@@ -1,5 +1,5 @@
 /** The pipe that is a container's stdin, opened by the daemon itself: one hop less than through the shim. */
-import { closeSync, constants, fstatSync, openSync } from 'node:fs';
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
 import { Socket } from 'node:net';
 
 /**
@@ -36,7 +36,9 @@ export class StdinPipe {
   private constructor(descriptor: number, events: PipeEvents) {
     this.#events = events;
     this.#socket = new Socket({ fd: descriptor, readable: false, writable: true });
-    this.#socket.setTimeout(STUCK_MS, () => {
+    this.#socket.setTimeout(STUCK_MS);
+    // Again and again: also after a pause in which nothing waited.
+    this.#socket.on('timeout', () => {
       if (this.#bytes > 0) events.stuck();
     });
     this.#socket.on('error', () => {
@@ -46,12 +48,15 @@ export class StdinPipe {
 
   /** Undefined where it cannot be opened, or is not the pipe that was offered: nobody reads it, the shim has gone, the daemon may not. */
   static open({ pid, descriptor, inode }: PipeOffer, events: PipeEvents): StdinPipe | undefined {
+    const path = `/proc/${pid}/fd/${descriptor}`;
+    const offered = (found: BigIntStats): boolean => found.ino === inode && found.isFIFO();
     let opened: number | undefined;
     try {
-      // Never waits: without a reader it fails at once (fifo(7)).
-      opened = openSync(`/proc/${pid}/fd/${descriptor}`, constants.O_WRONLY | constants.O_NONBLOCK);
-      const found = fstatSync(opened, { bigint: true });
-      if (found.ino === inode && found.isFIFO()) return new StdinPipe(opened, events);
+      // Looked at before, since opening something else may do something, and after, since the process may be another by then.
+      if (!offered(statSync(path, { bigint: true }))) return undefined;
+      // Never waits: a pipe without a reader fails at once (fifo(7)).
+      opened = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+      if (offered(fstatSync(opened, { bigint: true }))) return new StdinPipe(opened, events);
     } catch {
       // Said below.
     }

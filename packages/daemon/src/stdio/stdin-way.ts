@@ -57,9 +57,14 @@ export class StdinWay {
 
   /** Closes stdin after all that was written. */
   close(): void {
-    this.handBack();
-    this.#offer = undefined;
+    this.leavePipe();
     this.#shim.sendClose();
+  }
+
+  /** The shim's queue is the only way from now on; it gets what the pipe has not taken. */
+  leavePipe(): void {
+    this.#handBack();
+    this.#offer = undefined;
   }
 
   /** The shim takes more; once it has nothing left to write, the pipe is the way again. */
@@ -82,7 +87,7 @@ export class StdinWay {
   }
 
   /** What the pipe has not taken goes to the shim, which keeps it. */
-  handBack(): void {
+  #handBack(): void {
     const rest = this.#pipe?.takeBack() ?? [];
     this.#pipe = undefined;
     this.#route = 'shim';
@@ -107,12 +112,13 @@ export class StdinWay {
     this.#pipe ??= StdinPipe.open(this.#offer, {
       room: () => this.#shim.ready(),
       stuck: () => {
-        this.handBack();
+        this.#handBack();
         this.#shim.ready();
       },
-      // The shim finds out as well; until it says so, it takes what still comes.
+      // What waited is lost. That nobody reads any more the shim finds out too; after any other error nothing may follow the hole.
       broken: () => {
         this.drop();
+        this.#shim.sendClose();
         this.#shim.ready();
       },
     });

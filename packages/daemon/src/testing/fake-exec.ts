@@ -54,6 +54,7 @@ export function fakeExec(command: readonly string[], killed: () => void): Shim {
     reopenLog: () => shim.reopenLog(),
     flush: () => shim.flush(),
     leave: () => shim.leave(),
+    handOver: async () => {},
     close: () => exit.reject(new ShimLost('closed')),
   };
 }

@@ -76,6 +76,8 @@ export class FakeShim implements Shim {
     this.#target.left();
   }
 
+  async handOver(): Promise<void> {}
+
   close(): void {
     this.closed = true;
   }
