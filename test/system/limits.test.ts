@@ -41,5 +41,7 @@ test('a program of exec counts, and a limit that is changed counts at once', asy
   const some = `head -c 100000000 /dev/zero | ${EAT.replace(' /dev/zero', '')} | wc -c`;
   assert.equal(Buffer.from((await execSync(container, some)).stdout).toString(), '100000000\n');
   await daemon.client.runtime.updateContainerResources({ containerId: container.id, linux: memory(32n * MIB) });
-  assert.equal(Buffer.from((await execSync(container, some)).stdout).toString(), '0\n');
+  // Whom the kernel kills is its choice: the one that eats ('0'), and now and then the next one before that one's memory is free ('').
+  const kept = Buffer.from((await execSync(container, some)).stdout).toString();
+  assert.ok(kept === '0\n' || kept === '', `with 32 MiB it kept ${kept}`);
 });
