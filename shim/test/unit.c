@@ -213,7 +213,8 @@ static void test_vectors(void) {
       good++;
       CHECK(value(from, to, "frame", frame, sizeof frame));
       if (to_shim) check_to_shim(from, to, bytes, length);
-      else CHECK((length <= FRAME_MAX_CONTROL || strcmp(frame, "OUTPUT") == 0) && encode(frame, from, to, encoded) == length && memcmp(encoded, bytes, length) == 0);
+      else CHECK(encode(frame, from, to, encoded) == length && memcmp(encoded, bytes, length) == 0);
+      if (!to_shim && strcmp(frame, "OUTPUT") != 0) CHECK(length <= FRAME_MAX_CONTROL);
     } else if (to_shim) {
       bad++;
       struct frame_parser parser = {.have = 0};

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
-import type { Cursor, CursorEnd } from './cursor.ts';
 import { ModelShim } from '../testing/model-shim.ts';
+import type { Cursor, CursorEnd } from './cursor.ts';
 import { OutputHub } from './output-hub.ts';
 import type { ShimLost } from './shim.ts';
 

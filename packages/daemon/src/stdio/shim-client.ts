@@ -25,7 +25,6 @@ const HELLO_TIMEOUT_MS = 10_000;
 const EXEC_TIMEOUT_MS = 60_000;
 /** How long `leave` waits for those who still need `locate`: a thousand round trips take well under a second. */
 const LEAVE_HOLD_MS = 5_000;
-
 /** A shim answers at once; one that is stopped or swamped must not keep the daemon from ending. */
 const HAND_OVER_MS = 1_000;
 
@@ -226,14 +225,7 @@ class ShimClient implements Shim, ShimIo {
 
   async leave(): Promise<void> {
     if (this.#lost !== undefined) return;
-    if (this.#holds.size > 0) {
-      let timer: NodeJS.Timeout | undefined;
-      const limit = new Promise((resolve) => {
-        timer = setTimeout(resolve, LEAVE_HOLD_MS);
-      });
-      await Promise.race([Promise.all(this.#holds), limit]);
-      clearTimeout(timer);
-    }
+    if (this.#holds.size > 0) await settledWithin(Promise.all(this.#holds), LEAVE_HOLD_MS);
     await this.#request(frames.encodeLeave).catch(() => undefined);
     this.#socket.destroy();
   }

@@ -76,7 +76,7 @@ export class StdinWay {
     this.#shim.queued().then(
       (queued) => {
         if (this.#route !== 'asking') return;
-        this.#route = queued === 0 && this.#offer !== undefined ? 'pipe' : 'shim';
+        this.#route = queued === 0 ? 'pipe' : 'shim';
         this.#shim.ready();
       },
       () => {
