@@ -15,7 +15,9 @@ export function snapshot() {
     ...mounts(),
     ...cgroups(),
     ...names('/run/netns'),
-    ...names('/run/lxc'),
+    // LXC's own folder of locks stays, as every user of LXC has it.
+    ...names('/run/lxc').filter((line) => !line.endsWith('/lock')),
+    ...names('/run/lxc/lock'),
     ...names('/tmp').filter((line) => /\/(?:bt|berth)-/.test(line)),
   ]);
 }

@@ -88,9 +88,10 @@ void monitor_clean(struct shim *shim) {
   unlink(shim->fifo_path);
   char path[PATH_MAX];
   snprintf(path, sizeof path, LXC_RUN "/%s", shim->config.lxc_path);
-  remove_empty_dirs(path, LXC_RUN);
-  // LXC leaves its lock file and the directories above it.
+  // Those above are other containers' as well: LXC makes them one by one and fails where one of them goes away meanwhile.
+  rmdir(path);
+  // LXC leaves its lock file and the directory of it.
   if (snprintf(path, sizeof path, LXC_RUN "/lock/%s/.%s", shim->config.lxc_path, shim->config.lxc_name) < (int)sizeof path) unlink(path);
   snprintf(path, sizeof path, LXC_RUN "/lock/%s", shim->config.lxc_path);
-  remove_empty_dirs(path, LXC_RUN);
+  rmdir(path);
 }

@@ -128,19 +128,6 @@ int make_dirs(const char *path, mode_t mode, bool parents_only) {
   return 0;
 }
 
-void remove_empty_dirs(const char *path, const char *stop) {
-  char copy[PATH_MAX];
-  size_t length = strlen(path), least = strlen(stop);
-  if (length >= sizeof copy) return;
-  memcpy(copy, path, length + 1);
-  while (length >= least && length > 1) {
-    if (rmdir(copy) < 0 && errno != ENOENT) return;
-    while (length > 1 && copy[length - 1] != '/') length--;
-    while (length > 1 && copy[length - 1] == '/') length--;
-    copy[length] = 0;
-  }
-}
-
 static void close_range_from(unsigned first, unsigned last) {
   if (first > last) return;
   if (syscall(SYS_close_range, first, last, 0) == 0) return;

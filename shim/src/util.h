@@ -33,8 +33,6 @@ bool equal_secret(const uint8_t *a, const uint8_t *b, size_t bytes);
 
 // Makes the directories of an absolute path, the last component excluded when `parents_only`. 0 or an errno.
 int make_dirs(const char *path, mode_t mode, bool parents_only);
-// Removes a directory and its empty parents, not above `stop`.
-void remove_empty_dirs(const char *path, const char *stop);
 
 // Puts descriptors 0 to 2 on /dev/null and closes every other but `keep` (-1: none).
 void close_everything_but(int keep);

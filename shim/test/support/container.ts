@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Peer } from './peer.ts';
 
@@ -111,6 +111,16 @@ function removeCgroups(path: string): void {
   rmdirSync(path);
 }
 
+/** Removes a folder and all that is in it, and those above that are empty then. */
+function removeWithEmptyParents(path: string, stop: string): void {
+  rmSync(path, { recursive: true, force: true });
+  try {
+    for (let above = dirname(path); above !== stop; above = dirname(above)) rmdirSync(above);
+  } catch {
+    // Not empty, or another test's end was quicker.
+  }
+}
+
 export class Container {
   readonly id = `shimtest-${randomBytes(6).toString('hex')}`;
   readonly dir = mkdtempSync(join(tmpdir(), 'berth-shim-'));
@@ -132,6 +142,8 @@ export class Container {
     this.logPath = typeof options.log === 'string' ? options.log : '0.log';
     this.cgroups = hierarchies().map((mount) => `${mount}/${GROUP}/${this.id}`);
     for (const path of [this.state, this.lxcPath, this.logDir, join(this.lxcPath, this.id)]) mkdirSync(path, { recursive: true });
+    // Before LXC does, which fails where the end of another test takes a folder away while it makes the next.
+    for (const path of this.#lxcRun) mkdirSync(path, { recursive: true });
     this.#makeRootfs();
     // The trampoline is always the static build: a sanitizer's libraries are not in the container.
     copyFileSync(join(BUILD, 'berth-shim'), join(this.dir, 'berth-shim'));
@@ -284,11 +296,15 @@ export class Container {
     return JSON.parse(readFileSync(this.record, 'utf8')) as ExitRecord;
   }
 
+  /** Where LXC makes folders beside its own; the last part of `lxcPath` comes below. */
+  readonly #lxcRun = ['/run/lxc', '/run/lxc/lock'].map((run) => `${run}${this.dir}`);
+
   /** What is left on the machine of a container that has ended. */
   leftovers(): string[] {
     const found = this.cgroups.flatMap((path) => [path, `${path}-monitor`]).filter((path) => existsSync(path));
-    for (const path of [`/run/lxc${this.lxcPath}`, `/run/lxc/lock${this.lxcPath}`, this.socket])
-      if (existsSync(path)) found.push(path);
+    // The shim takes down what is this container's alone.
+    for (const path of [...this.#lxcRun.map((above) => `${above}/lxc`), this.socket]) if (existsSync(path)) found.push(path);
+    for (const path of this.#lxcRun) if (!existsSync(path)) found.push(`${path} is gone: other containers may use it`);
     if (readFileSync('/proc/self/mountinfo', 'utf8').includes(this.dir)) found.push('a mount');
     for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
       try {
@@ -325,6 +341,7 @@ export class Container {
     for (const path of this.cgroups.flatMap((name) => [name, `${name}-monitor`])) {
       if (existsSync(path)) execFileSync('rmdir', [path], { stdio: 'ignore' });
     }
+    for (const path of this.#lxcRun) removeWithEmptyParents(path, '/run');
     rmSync(this.dir, { recursive: true, force: true });
   }
 }

@@ -161,9 +161,12 @@ const removeCgroups = async (config: Config): Promise<void> => {
   for (const name of [`${own}/monitors/lxc.pivot`, `${own}/monitors`, `${own}/shims`, own]) await removeEmptyCgroup(layout, name);
 };
 
+/** What every user of LXC has in common: taken away while another's LXC makes the next folder, it makes that one fail. */
+const LXC_RUN: readonly string[] = ['/run/lxc', '/run/lxc/lock'];
+
 /** LXC makes `/run/lxc/[lock/]<lxcpath>` with all parents and removes none. */
 const removeEmptyParents = async (directory: string): Promise<void> => {
-  for (let path = directory; path !== '/run/lxc' && path.startsWith('/run/lxc/'); path = dirname(path)) {
+  for (let path = directory; !LXC_RUN.includes(path); path = dirname(path)) {
     try {
       await rmdir(path);
     } catch (error) {

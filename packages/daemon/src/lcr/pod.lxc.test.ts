@@ -1,16 +1,18 @@
 /** Real pods: namespaces, shared memory, sysctls, DNS, privileged containers, limits, and what is left afterwards. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fromJson, type JsonObject } from '@bufbuild/protobuf';
 import { LinuxContainerResourcesSchema } from '@berth/cri-api';
 import { BerthError } from '../util/errors.ts';
 import { removeEmptyCgroup } from './cgroup-tree.ts';
 import { type CgroupLayout, detectCgroups } from './cgroups.ts';
 import { LxcFixture } from './lxc-fixture.ts';
+import { lxcRunDirectories } from './paths.ts';
 import { settingDirectory } from './resources.ts';
 
 const own = { namespaceOptions: { pid: 'CONTAINER' } } as const;
@@ -312,4 +314,28 @@ describe('a pod', { timeout: 300_000 }, () => {
     const image = fixture.image({}, [...layers, fixture.layer]);
     assert.equal((await fixture.run(await fixture.pod(), 'ls -d /l* | wc -l', {}, image)).stdout, '60\n');
   });
+});
+
+test('the end of the last container leaves the folders of LXC that a start at the same moment needs', {
+  timeout: 60_000,
+}, async () => {
+  const own = await LxcFixture.open();
+  const folders = lxcRunDirectories(own.config.state);
+  const spec = await own.create(await own.pod(), { command: ['true'] });
+  await own.runtime.startContainer(spec);
+  await own.wait(spec);
+  // The shim's own clean-up comes after its record.
+  const deadline = performance.now() + 30_000;
+  while (existsSync(`${folders[1]}/${spec.id}/lxc`)) {
+    assert.ok(performance.now() < deadline, 'the lock folder of the container is still there');
+    await sleep(5);
+  }
+  assert.deepEqual(folders.filter(existsSync), folders);
+  await own.runtime.removeContainer(spec);
+  assert.deepEqual(
+    folders.map((folder) => readdirSync(folder)),
+    [[], []],
+  );
+  await own.close();
+  assert.deepEqual(folders.filter(existsSync), []);
 });
