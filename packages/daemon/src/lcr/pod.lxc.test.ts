@@ -321,7 +321,11 @@ test('the end of the last container leaves the folders of LXC that a start at th
 }, async () => {
   const own = await LxcFixture.open();
   const folders = lxcRunDirectories(own.config.state);
-  await endAndRemove(own, folders).finally(() => own.close());
+  try {
+    await endAndRemove(own, folders);
+  } finally {
+    await own.close();
+  }
   assert.deepEqual(folders.filter(existsSync), []);
 });
 
