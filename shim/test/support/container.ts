@@ -23,6 +23,8 @@ const BUILD = join(import.meta.dirname, '..', '..', 'build');
 /** BERTH_SHIM names another build, for example the one under sanitizers. */
 export const SHIM = process.env['BERTH_SHIM'] ?? join(BUILD, 'berth-shim');
 const LXC_START = '/usr/bin/lxc-start';
+/** What every user of LXC has in common: it stays. */
+const LXC_RUN: readonly string[] = ['/run/lxc', '/run/lxc/lock'];
 /** How long anything is waited for that takes milliseconds on a quiet machine. */
 const WAIT_MS = 60_000;
 
@@ -111,11 +113,11 @@ function removeCgroups(path: string): void {
   rmdirSync(path);
 }
 
-/** Removes a folder and all that is in it, and those above that are empty then. */
-function removeWithEmptyParents(path: string, stop: string): void {
+/** Removes a folder that LXC has made, all that is in it, and those above that are empty then. */
+function removeLxcFolder(path: string): void {
   rmSync(path, { recursive: true, force: true });
   try {
-    for (let above = dirname(path); above !== stop; above = dirname(above)) rmdirSync(above);
+    for (let above = dirname(path); !LXC_RUN.includes(above); above = dirname(above)) rmdirSync(above);
   } catch {
     // Not empty, or another test's end was quicker.
   }
@@ -129,6 +131,8 @@ export class Container {
   readonly state = join(this.dir, 'state');
   readonly record = join(this.dir, 'exit.json');
   readonly lxcPath = join(this.dir, 'lxc');
+  /** Where LXC makes folders; the last part of `lxcPath` comes below. */
+  readonly #lxcRun = LXC_RUN.map((run) => `${run}${this.dir}`);
   readonly oom = join(this.dir, 'oom');
   readonly logDir: string;
   readonly logPath: string;
@@ -296,9 +300,6 @@ export class Container {
     return JSON.parse(readFileSync(this.record, 'utf8')) as ExitRecord;
   }
 
-  /** Where LXC makes folders beside its own; the last part of `lxcPath` comes below. */
-  readonly #lxcRun = ['/run/lxc', '/run/lxc/lock'].map((run) => `${run}${this.dir}`);
-
   /** What is left on the machine of a container that has ended. */
   leftovers(): string[] {
     const found = this.cgroups.flatMap((path) => [path, `${path}-monitor`]).filter((path) => existsSync(path));
@@ -341,7 +342,7 @@ export class Container {
     for (const path of this.cgroups.flatMap((name) => [name, `${name}-monitor`])) {
       if (existsSync(path)) execFileSync('rmdir', [path], { stdio: 'ignore' });
     }
-    for (const path of this.#lxcRun) removeWithEmptyParents(path, '/run');
+    this.#lxcRun.forEach(removeLxcFolder);
     rmSync(this.dir, { recursive: true, force: true });
   }
 }

@@ -21,7 +21,15 @@ import { removeEmptyCgroup } from './cgroup-tree.ts';
 import { detectCgroups } from './cgroups.ts';
 import { isMountPoint, unmount } from './mount-points.ts';
 import { mountOf, readMountinfo } from './mountinfo.ts';
-import { binDirectory, hostDevicesHook, lxcRunDirectories, MAX_SOCKET_PATH_BYTES, MAX_STATE_BYTES, shimBinary } from './paths.ts';
+import {
+  binDirectory,
+  hostDevicesHook,
+  LXC_RUN,
+  lxcRunDirectories,
+  MAX_SOCKET_PATH_BYTES,
+  MAX_STATE_BYTES,
+  shimBinary,
+} from './paths.ts';
 import { unless } from './refuse.ts';
 import { must, run } from './spawn.ts';
 
@@ -160,9 +168,6 @@ const removeCgroups = async (config: Config): Promise<void> => {
   const own = config.runtime.cgroupParent.replace(/^\/+|\/+$/g, '');
   for (const name of [`${own}/monitors/lxc.pivot`, `${own}/monitors`, `${own}/shims`, own]) await removeEmptyCgroup(layout, name);
 };
-
-/** What every user of LXC has in common: taken away while another's LXC makes the next folder, it makes that one fail. */
-const LXC_RUN: readonly string[] = ['/run/lxc', '/run/lxc/lock'];
 
 /** LXC makes `/run/lxc/[lock/]<lxcpath>` with all parents and removes none. */
 const removeEmptyParents = async (directory: string): Promise<void> => {

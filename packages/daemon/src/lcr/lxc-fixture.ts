@@ -13,6 +13,7 @@ import type { Image, ImageRunConfig } from '../image/image.ts';
 import { type ContainerSpec, exitRecordPath, type PodSpec, type Runtime } from '../runtime/runtime.ts';
 import { silentLog } from '../util/log.ts';
 import { prepareHost, releaseHost } from './host.ts';
+import { lxcRunDirectories } from './paths.ts';
 import { createLcrRuntime } from './lcr-runtime.ts';
 
 /** Generous: the machine may be swamped, and a hang must still end. */
@@ -176,7 +177,7 @@ export class LxcFixture {
     })
       .split('\n')
       .filter(Boolean);
-    const run = ['/run/lxc', '/run/lxc/lock'].map((path) => `${path}${this.top}`).filter((path) => existsSync(path));
+    const run = lxcRunDirectories(this.top).filter((path) => existsSync(path));
     const processes = readdirSync('/proc').filter((pid) => {
       try {
         return /^\d+$/.test(pid) && readlinkSync(`/proc/${pid}/exe`).startsWith(this.top);

@@ -99,5 +99,8 @@ export const seccompDirectory = (config: Roots): string => `${config.state}/secc
 /** LXC's name of every container: each has an lxcpath of its own, so the name can be short. */
 export const LXC_NAME = 'c';
 
+/** What every user of LXC has in common: taken away while another's LXC makes the next folder, it makes that one fail. */
+export const LXC_RUN: readonly string[] = ['/run/lxc', '/run/lxc/lock'];
+
 /** Where LXC leaves its monitor FIFO and lock of an lxcpath. */
-export const lxcRunDirectories = (lxcPath: string): readonly string[] => [`/run/lxc${lxcPath}`, `/run/lxc/lock${lxcPath}`];
+export const lxcRunDirectories = (lxcPath: string): readonly string[] => LXC_RUN.map((run) => `${run}${lxcPath}`);
