@@ -23,6 +23,8 @@ export type DaemonOptions = {
   /** Runs the built program by its launcher instead of the sources. */
   readonly built?: boolean;
   readonly logLevel?: 'debug' | 'info';
+  /** Where the log goes instead of into a file: a descriptor of the test. */
+  readonly logTo?: number;
 };
 
 /** Starts daemons, kills them, and checks at the end that nothing is left of them. */
@@ -102,7 +104,7 @@ export class TestDaemon implements AsyncDisposable {
 
   /** What the daemons of this test have written to their log so far. */
   log(): string {
-    return readFileSync(join(this.dir, 'berthd.log'), 'utf8');
+    return this.#options.logTo === undefined ? readFileSync(join(this.dir, 'berthd.log'), 'utf8') : '';
   }
 
   /** Starts the daemon again over the same folders. */
@@ -137,7 +139,10 @@ export class TestDaemon implements AsyncDisposable {
     const [command, args] = this.#options.built
       ? [join(ROOT, 'bin/berthd'), flags]
       : [process.execPath, ['--conditions=source', MAIN, ...flags]];
-    return spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, BERTH_TEST: this.dir } });
+    return spawn(command, args, {
+      stdio: ['ignore', 'pipe', this.#options.logTo ?? 'pipe'],
+      env: { ...process.env, BERTH_TEST: this.dir },
+    });
   }
 
   /** SIGKILL: as if the machine had taken it. */

@@ -60,6 +60,8 @@ export type Rooms = {
   records?(records: Records): Records;
   /** Another boot than the kernel's; for tests. */
   readonly bootId?: string;
+  /** What the process shows of what it had before there was a daemon. */
+  readonly processMetrics?: MetricSource;
 };
 
 export type Daemon = {
@@ -146,6 +148,7 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
     () => daemonMetrics(pods, containers),
     () => streaming.metrics(),
     () => stats.families(),
+    () => rooms.processMetrics?.() ?? [],
   ]);
   const server = await serveCri(config.socket, served, { log, stats });
   stack.defer(() => server.close());

@@ -3,7 +3,9 @@ import type { Logger } from 'pino';
 import { type Flags, HELP, parseFlags } from './config/flags.ts';
 import { BERTH_VERSION } from './cri/version.ts';
 import { BerthError } from './util/errors.ts';
+import type { LogOutput } from './util/log-output.ts';
 
+const STDERR = 2;
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 /** Once sessions have had their grace, calls, sessions and the streaming server are each given seconds; beyond this something hangs, and containers need nobody to wait for it. */
@@ -20,16 +22,18 @@ async function main(args: readonly string[]): Promise<void> {
 async function serve(flags: Flags): Promise<void> {
   const { loadConfig } = await import('./config/load.ts');
   const config = await loadConfig(flags);
-  const [{ startDaemon }, { hostRooms }, { createLog }] = await Promise.all([
+  const [{ startDaemon }, { hostRooms }, { createLog }, { LogOutput }] = await Promise.all([
     import('./daemon.ts'),
     import('./rooms.ts'),
     import('./util/log.ts'),
+    import('./util/log-output.ts'),
   ]);
-  const log = createLog(config.logLevel);
-  watchFailures(log);
+  const output = new LogOutput(STDERR);
+  const log = createLog(config.logLevel, output);
+  watchFailures(log, output);
   const stop = stopSignals();
 
-  const daemon = await startDaemon(config, log, hostRooms);
+  const daemon = await startDaemon(config, log, { ...hostRooms, processMetrics: () => output.metrics() });
   const metrics = daemon.metricsUrl === undefined ? '' : ` metrics=${daemon.metricsUrl}`;
   process.stdout.write(`berthd ready socket=${daemon.socket} streaming=${daemon.streamingUrl}${metrics}\n`);
 
@@ -40,6 +44,7 @@ async function serve(flags: Flags): Promise<void> {
     process.exit(EXIT_FAILED);
   }, SHUTDOWN_MS).unref();
   await daemon.close();
+  await output.end();
   process.exit(0);
 }
 
@@ -66,11 +71,11 @@ function stopSignals(): StopSignals {
 }
 
 /** A stray rejection is a bug, but no reason to end everybody's sessions; an exception that nobody caught leaves nothing to rely on. */
-function watchFailures(log: Logger): void {
+function watchFailures(log: Logger, output: LogOutput): void {
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
   process.on('uncaughtException', (error) => {
     log.fatal({ err: error }, 'uncaught exception');
-    process.exit(EXIT_FAILED);
+    void output.end().then(() => process.exit(EXIT_FAILED));
   });
   // Whoever read the ready line may close its end.
   process.stdout.on('error', () => {});

@@ -5,13 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Logger } from 'pino';
+import { LogOutput } from './log-output.ts';
 import { createLog, type LogLevel } from './log.ts';
 
 /** What is written by `use`, line by line. */
 function written(level: LogLevel, use: (log: Logger) => void): Record<string, unknown>[] {
   const dir = mkdtempSync(join(tmpdir(), 'berth-log-'));
   const fd = openSync(join(dir, 'log'), 'w');
-  use(createLog(level, fd));
+  use(createLog(level, new LogOutput(fd)));
   closeSync(fd);
   const lines = readFileSync(join(dir, 'log'), 'utf8').split('\n').slice(0, -1);
   rmSync(dir, { recursive: true });

@@ -1,5 +1,6 @@
 /** How every room writes its log lines; `createLog` is the one place that knows pino. Secrets and ticket URLs never come here. */
 import { type Logger, pino, stdTimeFunctions } from 'pino';
+import type { LogOutput } from './log-output.ts';
 
 /** Fields first, one sentence second; narrow, so that tests can hand in their own. */
 export interface Log {
@@ -16,11 +17,8 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 /** Names of fields whose values are secrets, wherever a caller may have put them. Nobody should; this is the net below. */
 const SECRETS = ['secret', 'ticket', 'token', 'url'].flatMap((name) => [name, `*.${name}`]);
 
-/**
- * The daemon's log: JSON lines on stderr (stdout carries only the ready line). Written synchronously: a line is out before a crash.
- * @param fd where to, by tests only
- */
-export function createLog(level: LogLevel, fd = 2): Logger {
+/** The daemon's log: JSON lines (stdout carries only the ready line). Written at once where there is room: a line is out before a crash. */
+export function createLog(level: LogLevel, output: LogOutput): Logger {
   return pino(
     {
       level,
@@ -30,7 +28,7 @@ export function createLog(level: LogLevel, fd = 2): Logger {
       formatters: { level: (label) => ({ level: label }) },
       timestamp: stdTimeFunctions.isoTime,
     },
-    pino.destination({ dest: fd, sync: true }),
+    output,
   );
 }
 

@@ -1,0 +1,174 @@
+// Lines of the log: none waits for a reader, none fails because of a disk; what is lost is counted and said, in its place.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { LogOutput, MAX_WAITING_LOG_BYTES } from './log-output.ts';
+
+const line = (n: number): string => `{"n":${n},"text":"${'x'.repeat(1000)}"}\n`;
+
+type Line = { readonly n?: number; readonly lost?: number };
+
+const parsed = (text: string): Line[] =>
+  text
+    .split('\n')
+    .slice(0, -1)
+    .map((each) => JSON.parse(each) as Line);
+
+/** Opens a named pipe both ways, so that it has a reader that takes only what it is told to. */
+function fifo(): Disposable & { readonly fd: number; take(): string } {
+  const dir = mkdtempSync(join(tmpdir(), 'berth-log-'));
+  const path = join(dir, 'pipe');
+  execFileSync('mkfifo', [path]);
+  const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  const buffer = Buffer.alloc(1024 * 1024);
+  return {
+    fd,
+    take: () => {
+      try {
+        return buffer.toString('utf8', 0, readSync(fd, buffer));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return '';
+        throw error;
+      }
+    },
+    [Symbol.dispose]: () => {
+      closeSync(fd);
+      rmSync(dir, { recursive: true });
+    },
+  };
+}
+
+/** The two ends of a pipe, closed by whoever asked. */
+function pipeEnds(): [reader: number, writer: number] {
+  const dir = mkdtempSync(join(tmpdir(), 'berth-log-'));
+  const path = join(dir, 'pipe');
+  execFileSync('mkfifo', [path]);
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const writer = openSync(path, constants.O_WRONLY);
+  rmSync(dir, { recursive: true });
+  return [reader, writer];
+}
+
+/** Every line either came out or is counted where it is missing; gives how many are missing. */
+function accounted(lines: readonly Line[], count: number): number {
+  let next = 0;
+  let lost = 0;
+  for (const each of lines) {
+    if (each.lost === undefined) {
+      assert.equal(each.n, next);
+      next += 1;
+      continue;
+    }
+    next += each.lost;
+    lost += each.lost;
+  }
+  assert.equal(next, count);
+  return lost;
+}
+
+test('a reader that stops holds nothing up: what waits has a limit, what is lost is counted and said in its place', async () => {
+  using pipe = fifo();
+  const output = new LogOutput(pipe.fd);
+  const COUNT = 3_000;
+  for (let n = 0; n < COUNT; n++) output.write(line(n));
+  assert.ok(output.lost > COUNT - (MAX_WAITING_LOG_BYTES + 64 * 1024) / 1000 - 2, `only ${output.lost} lost`);
+  assert.deepEqual(
+    output.metrics().map(({ name }) => name),
+    ['berth_daemon_log_lost_lines_total'],
+  );
+  let text = '';
+  while (!text.includes('"lost":')) {
+    text += pipe.take();
+    await setImmediate();
+  }
+  output.write(line(COUNT));
+  await output.end();
+  text += pipe.take();
+  assert.equal(accounted(parsed(text), COUNT + 1), output.lost);
+});
+
+test('a reader that is slow gets every line, and the end waits for it', async () => {
+  using pipe = fifo();
+  const output = new LogOutput(pipe.fd);
+  for (let n = 0; n < 500; n++) output.write(line(n));
+  const ended = output.end();
+  let text = '';
+  let done = false;
+  void ended.then(() => {
+    done = true;
+  });
+  while (!done) {
+    text += pipe.take();
+    await setImmediate();
+  }
+  text += pipe.take();
+  assert.equal(accounted(parsed(text), 500), 0);
+});
+
+test('the end does not wait for ever for a reader that stopped', async () => {
+  using pipe = fifo();
+  const output = new LogOutput(pipe.fd);
+  for (let n = 0; n < 500; n++) output.write(line(n));
+  await output.end();
+  assert.equal(output.lost, 0);
+});
+
+test('a reader that has gone: lines are lost, nothing fails', async () => {
+  const [reader, writer] = pipeEnds();
+  const output = new LogOutput(writer);
+  closeSync(reader);
+  output.write(line(0));
+  await setImmediate();
+  await setImmediate();
+  output.write(line(1));
+  assert.ok(output.lost >= 1);
+  await output.end();
+});
+
+test('a reader that was never there', async () => {
+  const [reader, writer] = pipeEnds();
+  closeSync(reader);
+  const output = new LogOutput(writer);
+  output.write(line(0));
+  await setImmediate();
+  await setImmediate();
+  output.write(line(1));
+  assert.ok(output.lost >= 1);
+  await output.end();
+});
+
+test('a full disk: lines are lost and counted, nothing fails', () => {
+  const full = openSync('/dev/full', 'w');
+  const output = new LogOutput(full);
+  for (let n = 0; n < 3; n++) output.write(line(n));
+  closeSync(full);
+  assert.equal(output.lost, 3);
+});
+
+test('a disk that is full for a while: a line is whole or lost, and how many are is said in their place', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'berth-log-'));
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'berth-log', dir]);
+  try {
+    const fd = openSync(join(dir, 'log'), 'a');
+    const output = new LogOutput(fd);
+    for (let n = 0; n < 100; n++) output.write(line(n));
+    assert.ok(output.lost > 20);
+    const before = readFileSync(join(dir, 'log'), 'utf8');
+    execFileSync('mount', ['-o', 'remount,size=1m', dir]);
+    output.write(line(100));
+    closeSync(fd);
+    const text = readFileSync(join(dir, 'log'), 'utf8');
+    // The line that filled the disk is there in part, on a line of its own, and counted as lost.
+    const torn = before.length - before.lastIndexOf('\n') - 1;
+    assert.ok(torn > 0);
+    const lines = text.slice(0, before.length - torn) + text.slice(before.length + 1);
+    assert.equal(accounted(parsed(lines), 101), output.lost);
+  } finally {
+    execFileSync('umount', [dir]);
+    rmSync(dir, { recursive: true });
+  }
+});

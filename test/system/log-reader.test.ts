@@ -1,0 +1,79 @@
+/** What reads the daemon's own log has stopped, or its disk is full: calls, sessions and the daemon's end go on as if it were not there. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { parseExposition, valueOf } from '../../packages/daemon/src/testing/parse-exposition.ts';
+import { AttachClient } from '../src/attach.ts';
+import { TestDaemon } from '../src/daemon.ts';
+import { runContainer, runPod } from '../src/pods.ts';
+import { eventually } from '../src/processes.ts';
+
+/** More calls than a pipe and the queue before it take lines of: each is a line of some 150 bytes at level debug. */
+const CALLS = 12_000;
+const SETTINGS = { logLevel: 'debug', settings: '[metrics]\naddress = "127.0.0.1:0"\n' } as const;
+
+async function lostLines(daemon: TestDaemon): Promise<number> {
+  const response = await fetch(daemon.metrics);
+  return valueOf(parseExposition(await response.text()), 'berth_daemon_log_lost_lines_total');
+}
+
+/** A container answers an attached client, and ends with its true code. */
+async function worksAsEver(daemon: TestDaemon): Promise<void> {
+  const container = await runContainer(daemon, await runPod(daemon), 'read -r line; echo "got $line"; exit 3', { stdin: true });
+  using client = await AttachClient.open(await container.attachUrl());
+  await client.send('a line\n');
+  await client.ended();
+  assert.equal(client.stdout.text(), 'got a line\n');
+  assert.equal((await container.exited()).exitCode, 3);
+}
+
+test('what reads the log has stopped: nothing waits for it; what it missed is counted, and said once it reads again', async () => {
+  const dir = mkdtempSync('/tmp/bt-log-');
+  const path = join(dir, 'pipe');
+  execFileSync('mkfifo', [path]);
+  const pipe = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  try {
+    await using daemon = await TestDaemon.start({ ...SETTINGS, logTo: pipe });
+    for (let n = 0; n < CALLS; n += 100)
+      await Promise.all(Array.from({ length: 100 }, () => daemon.client.runtime.listContainers({})));
+    await worksAsEver(daemon);
+    assert.ok((await lostLines(daemon)) > 0);
+
+    const buffer = Buffer.alloc(1024 * 1024);
+    let text = '';
+    await eventually('the log says what is missing', () => {
+      try {
+        text += buffer.toString('utf8', 0, readSync(pipe, buffer));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      }
+      return text.includes('"lost":');
+    });
+    const lines = text
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as { level: string; lost?: number });
+    const said = lines.find(({ lost }) => lost !== undefined);
+    assert.equal(said?.level, 'warn');
+    assert.equal(said?.lost, await lostLines(daemon));
+    // It stops again, and the daemon ends all the same when told to; its end checks that it does, and that nothing is left.
+    for (let n = 0; n < CALLS; n += 100)
+      await Promise.all(Array.from({ length: 100 }, () => daemon.client.runtime.listContainers({})));
+  } finally {
+    closeSync(pipe);
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test('the disk of the log is full: the daemon goes on', async () => {
+  const full = openSync('/dev/full', 'w');
+  try {
+    await using daemon = await TestDaemon.start({ ...SETTINGS, logTo: full });
+    await worksAsEver(daemon);
+    assert.ok((await lostLines(daemon)) > 0);
+  } finally {
+    closeSync(full);
+  }
+});
