@@ -55,17 +55,12 @@ async function critest(daemon: TestDaemon, name: string, ...flags: string[]): Pr
   mkdirSync(folder);
   writeFileSync(join(folder, 'crictl.yaml'), '');
   const socket = `unix://${daemon.socket}`;
-  const { code, stdout, stderr } = await collect(
-    spawn(
-      binary,
-      [
-        ...['--config', join(folder, 'crictl.yaml'), '--runtime-endpoint', socket, '--image-endpoint', socket],
-        ...['--ginkgo.no-color', '--ginkgo.json-report', join(folder, 'report.json'), ...flags],
-      ],
-      // Its own temporary files come below the test's folder and go with it.
-      { cwd: folder, env: { ...process.env, TMPDIR: folder }, stdio: ['ignore', 'pipe', 'pipe'] },
-    ),
-  );
+  const settings = ['--config', join(folder, 'crictl.yaml'), '--runtime-endpoint', socket, '--image-endpoint', socket];
+  const report = ['--ginkgo.no-color', '--ginkgo.json-report', join(folder, 'report.json')];
+  // Its own temporary files come below the test's folder and go with it.
+  const env = { ...process.env, TMPDIR: folder };
+  const child = spawn(binary, [...settings, ...report, ...flags], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const { code, stdout, stderr } = await collect(child);
   assert.ok(code === 0 || code === 1, `critest ended with ${code}: ${stdout.slice(-2000)}${stderr.slice(-2000)}`);
   const [suite] = JSON.parse(readFileSync(join(folder, 'report.json'), 'utf8')) as { SpecReports: Spec[] }[];
   return (suite?.SpecReports ?? []).filter(({ LeafNodeType }) => LeafNodeType === 'It');
@@ -120,5 +115,5 @@ function hasRun({ State }: Spec): boolean {
 }
 
 function passed({ State, Failure }: Spec): void {
-  assert.equal(State, 'passed', Failure?.Message);
+  assert.equal(State, 'passed', Failure?.Message ?? '');
 }

@@ -2,7 +2,7 @@
 import type { Containers } from './container/containers.ts';
 import type { ContainerState } from './container/status.ts';
 import { BERTH_VERSION } from './cri/version.ts';
-import { type Family, gauge } from './observability/metric.ts';
+import { counter, type Family, gauge } from './observability/metric.ts';
 import type { PodState } from './sandbox/pod.ts';
 import type { Pods } from './sandbox/pods.ts';
 
@@ -10,7 +10,8 @@ import type { Pods } from './sandbox/pods.ts';
 const CONTAINER_STATES: readonly ContainerState[] = ['created', 'starting', 'running', 'exited', 'unknown'];
 const POD_STATES: readonly PodState[] = ['ready', 'notready'];
 
-export function daemonMetrics(pods: Pods, containers: Containers): Family[] {
+/** @param logLinesLost of the daemon's own log */
+export function daemonMetrics(pods: Pods, containers: Containers, logLinesLost: number): Family[] {
   const all = containers.store.list();
   const shims = all.flatMap((container) => container.shim() ?? []);
   return [
@@ -25,6 +26,7 @@ export function daemonMetrics(pods: Pods, containers: Containers): Family[] {
       'Output that is missing in the logs of the containers that run, because it could not be written.',
       shims.reduce((sum, { logBytesLost }) => sum + logBytesLost, 0),
     ),
+    counter('berth_daemon_log_lost_lines_total', "Lines of the daemon's own log that could not be written.", logLinesLost),
   ];
 }
 

@@ -60,8 +60,8 @@ export type Rooms = {
   records?(records: Records): Records;
   /** Another boot than the kernel's; for tests. */
   readonly bootId?: string;
-  /** What the process shows of what it had before there was a daemon. */
-  readonly processMetrics?: MetricSource;
+  /** Lines of the log that could not be written. */
+  logLinesLost?(): number;
 };
 
 export type Daemon = {
@@ -145,10 +145,9 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
   });
   const stats = new RpcStats();
   const metricsUrl = await openMetrics(stack, config, log, [
-    () => daemonMetrics(pods, containers),
+    () => daemonMetrics(pods, containers, rooms.logLinesLost?.() ?? 0),
     () => streaming.metrics(),
     () => stats.families(),
-    () => rooms.processMetrics?.() ?? [],
   ]);
   const server = await serveCri(config.socket, served, { log, stats });
   stack.defer(() => server.close());

@@ -33,7 +33,7 @@ async function serve(flags: Flags): Promise<void> {
   watchFailures(log, output);
   const stop = stopSignals();
 
-  const daemon = await startDaemon(config, log, { ...hostRooms, processMetrics: () => output.metrics() });
+  const daemon = await startDaemon(config, log, { ...hostRooms, logLinesLost: () => output.lost });
   const metrics = daemon.metricsUrl === undefined ? '' : ` metrics=${daemon.metricsUrl}`;
   process.stdout.write(`berthd ready socket=${daemon.socket} streaming=${daemon.streamingUrl}${metrics}\n`);
 
@@ -44,8 +44,13 @@ async function serve(flags: Flags): Promise<void> {
     process.exit(EXIT_FAILED);
   }, SHUTDOWN_MS).unref();
   await daemon.close();
+  await exitLogged(output, 0);
+}
+
+/** Ends the process once what it has logged is out. */
+async function exitLogged(output: LogOutput, status: number): Promise<never> {
   await output.end();
-  process.exit(0);
+  process.exit(status);
 }
 
 type StopSignals = {
@@ -75,7 +80,7 @@ function watchFailures(log: Logger, output: LogOutput): void {
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
   process.on('uncaughtException', (error) => {
     log.fatal({ err: error }, 'uncaught exception');
-    void output.end().then(() => process.exit(EXIT_FAILED));
+    void exitLogged(output, EXIT_FAILED);
   });
   // Whoever read the ready line may close its end.
   process.stdout.on('error', () => {});

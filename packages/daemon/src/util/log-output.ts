@@ -5,7 +5,6 @@
  */
 import { constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { counter, type Family } from '../observability/metric.ts';
 
 /** Lines that wait for their reader, bytes: a second or two of a busy daemon; who stalls for longer has stopped. */
 export const MAX_WAITING_LOG_BYTES = 1024 * 1024;
@@ -49,10 +48,6 @@ export class LogOutput {
     const timer = setTimeout(resolve, LAST_LINES_MS);
     await Promise.race([this.#sink.written(), late]);
     clearTimeout(timer);
-  }
-
-  metrics(): Family[] {
-    return [counter('berth_daemon_log_lost_lines_total', "Lines of the daemon's own log that could not be written.", this.#lost)];
   }
 
   #sayLost(): void {
