@@ -1,6 +1,6 @@
 /** What a daemon and its containers may have left on the machine: processes, mounts, cgroups, LXC's own folders. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { UNIFIED } from './cgroups.ts';
 import { listProcesses } from './processes.ts';
 
@@ -14,7 +14,8 @@ export function leftovers(mark: string): string[] {
     .filter((line) => line.includes(mark))
     .map((line) => `mount: ${line}`);
   const cgroups = cgroupsNamed(mark).map((path) => `cgroup: ${path}`);
-  const lxc = existsSync(join('/run/lxc', mark)) ? [`folder: ${join('/run/lxc', mark)}`] : [];
+  // LXC repeats the path of a daemon's folder below its own.
+  const lxc = walk('/run/lxc', basename(mark), 4).map((path) => `folder: ${path}`);
   return [...processes, ...mounts, ...cgroups, ...lxc];
 }
 

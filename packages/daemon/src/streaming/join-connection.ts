@@ -1,5 +1,6 @@
 /** Joins a client's forwarded connection to one into a pod: bytes both ways, each half ended on its own, an abort passed on as one. */
 import type { Duplex } from 'node:stream';
+import { readIntoFreshMemory } from '../transport/read-memory.ts';
 import type { PodSide } from './forward-target.ts';
 
 /** Bytes that were carried. */
@@ -24,7 +25,10 @@ export async function joinConnection(
   client.on('error', () => {});
   pod.on('error', () => {});
   const countToPod = (chunk: Buffer): void => void (traffic.toPod += chunk.length);
-  const countToClient = (chunk: Buffer): void => void (traffic.toClient += chunk.length);
+  const countToClient = (chunk: Buffer): void => {
+    traffic.toClient += chunk.length;
+    readIntoFreshMemory(chunk.length);
+  };
   client.on('data', countToPod);
   pod.on('data', countToClient);
   client.pipe(pod);

@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 import type { ByteChannel, ByteChannelEvents } from './byte-channel.ts';
 import { destroyWithoutProgress, LINGER_TIMES, type LingerTimes, linger } from './linger.ts';
 import { probePeer } from './probe-peer.ts';
+import { readIntoFreshMemory } from './read-memory.ts';
 
 export class SocketChannel implements ByteChannel {
   readonly #socket: Socket;
@@ -35,7 +36,10 @@ export class SocketChannel implements ByteChannel {
     // Lost before it was wanted: said as any other loss, and not from within this call.
     if (this.#socket.destroyed) return queueMicrotask(() => events.closed(this.#reason));
     this.#socket.on('drain', () => events.drain());
-    this.#socket.on('data', (chunk: Buffer) => events.data(chunk));
+    this.#socket.on('data', (chunk: Buffer) => {
+      events.data(chunk);
+      readIntoFreshMemory(chunk.length);
+    });
     this.#socket.once('end', () => events.ended('client went away'));
   }
 

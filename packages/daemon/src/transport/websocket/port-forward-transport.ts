@@ -4,6 +4,7 @@
 
 import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
+import { readIntoFreshMemory } from '../read-memory.ts';
 import type { PortForwardHandlers, PortForwardTransport } from '../port-forward.ts';
 import { LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import { CLOSE_CODE } from './constants.ts';
@@ -155,6 +156,7 @@ export class PortForwardWebSocket implements PortForwardTransport {
   #read(chunk: Buffer): void {
     this.#keepalive.heard();
     this.#parser.push(chunk);
+    readIntoFreshMemory(chunk.length);
     // Input is a sign that the client does not wait for an end yet.
     if (this.#channels.flush()) this.#quiet?.refresh();
     if (this.#state !== 'open' || this.#ports.every(({ pending }) => pending <= MAX_PENDING_INPUT_BYTES)) return;

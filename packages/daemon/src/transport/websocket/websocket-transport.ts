@@ -3,6 +3,7 @@
 import type { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import { CHANNEL, encodeStatus, type Subprotocol } from '@berth/attach-protocol';
+import { readIntoFreshMemory } from '../read-memory.ts';
 import type { OutputStream, SessionStatus, Transport, TransportHandlers } from '../transport.ts';
 import type { RequestedStreams } from '../upgrade.ts';
 import { wireStatus } from '../wire-status.ts';
@@ -165,6 +166,7 @@ export class WebSocketTransport implements Transport {
   #read(chunk: Buffer): void {
     this.#keepalive.heard();
     this.#parser.push(chunk);
+    readIntoFreshMemory(chunk.length);
     this.#input.flush();
     if (this.#input.bytes <= MAX_PENDING_INPUT_BYTES || this.#state !== 'open') return;
     this.#reading = false;
