@@ -13,7 +13,10 @@ test('one collection of what is young for so many bytes, however they come', () 
   globalThis.gc = ((options: unknown) => void asked.push(options)) as typeof globalThis.gc;
   const piece = COLLECT_AFTER_BYTES / 128;
   for (let i = 0; i < 128 * 3; i++) readIntoFreshMemory(piece);
-  assert.deepEqual(asked, Array.from({ length: 3 }, () => ({ type: 'minor', execution: 'sync' })));
+  assert.deepEqual(
+    asked,
+    Array.from({ length: 3 }, () => ({ type: 'minor', execution: 'sync' })),
+  );
   readIntoFreshMemory(COLLECT_AFTER_BYTES - 1);
   assert.equal(asked.length, 3);
   readIntoFreshMemory(1);
