@@ -268,3 +268,66 @@ test('a client that lags behind further than allowed is told so', async () => {
     await rm(folder, { recursive: true });
   }
 });
+
+test('once nobody is attached the hub waits for somebody to come back: for a time, for some output, or until the container ends', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const LINGER_MS = 5_000;
+  const MIB = 1024 * 1024;
+  const shim = new ModelShim(undefined, 64 * 1024);
+  const subscribed = t.mock.method(shim, 'subscribe');
+  const left = t.mock.method(shim, 'unsubscribe');
+  const calls = (): number[] => [subscribed.mock.callCount(), left.mock.callCount()];
+  const options = {
+    liveBufferBytes: 128 * 1024,
+    ringBytes: 64 * 1024,
+    maxLagBytes: 1 << 30,
+    slow: 'block',
+    stallMs: 60_000,
+  } as const;
+  const hub = new OutputHub(shim, { logPath: undefined, ...options, log });
+  shim.listen({
+    output: (stream, offset, data) => hub.output(stream, offset, data),
+    gap: (from, to) => hub.gap(from, to),
+    credit: () => undefined,
+    stdinClosed: () => undefined,
+    logLoss: () => undefined,
+    exit: (record) => hub.ended(record),
+    lost: (error) => hub.supervisorLost(error),
+  });
+  const visit = async (): Promise<Client> => {
+    const client = new Client();
+    client.cursor = hub.open(await hub.claim(), 'now', { stdout: true, stderr: true }, client);
+    await Promise.resolve();
+    return client;
+  };
+
+  (await visit()).leave();
+  t.mock.timers.tick(LINGER_MS - 1);
+  assert.deepEqual(calls(), [1, 0]);
+  shim.write(1, Buffer.from('nobody is there'));
+  const second = await visit();
+  t.mock.timers.tick(2 * LINGER_MS);
+  assert.deepEqual(calls(), [1, 0], 'it is not left while somebody is there');
+  shim.write(1, Buffer.from('somebody is'));
+  assert.equal(Buffer.concat(second.got).toString(), 'somebody is');
+
+  second.leave();
+  t.mock.timers.tick(LINGER_MS);
+  assert.deepEqual(calls(), [1, 1], 'time is over');
+  assert.equal(hub.bufferedBytes, 0);
+
+  (await visit()).leave();
+  for (let written = 0; written < MIB - 1000; written += 1000) shim.write(1, Buffer.alloc(1000, 'x'));
+  assert.deepEqual(calls(), [2, 1]);
+  shim.write(1, Buffer.alloc(2000, 'x'));
+  assert.deepEqual(calls(), [2, 2], 'that is enough');
+  t.mock.timers.tick(LINGER_MS);
+  assert.deepEqual(calls(), [2, 2]);
+
+  (await visit()).leave();
+  hub.release(await hub.claim());
+  shim.exit();
+  assert.equal(hub.bufferedBytes, 0);
+  t.mock.timers.tick(LINGER_MS);
+  assert.deepEqual(calls(), [3, 2], 'a shim that ends is not told');
+});

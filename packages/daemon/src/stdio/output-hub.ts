@@ -15,6 +15,10 @@ const CATCH_UP_BYTES = 256 * 1024;
 const MAX_STRETCHES = 4096;
 /** How often clients that hold a container without a log back are looked at. */
 const STALL_CHECK_MS = 1000;
+/** How long output is still received once nobody is attached: who has lost a connection, or asks again and again, comes back by then. */
+const LINGER_MS = 5_000;
+/** And how much of it: a container that is loud while nobody listens is not worth it. */
+const LINGER_BYTES = 1024 * 1024;
 
 export type HubOptions = {
   /** Path of the container's log; absent: only the ring keeps output. */
@@ -57,6 +61,8 @@ export class OutputHub implements CursorHub {
   #stallTimer: NodeJS.Timeout | undefined;
   readonly #patience = new Patience();
   #patienceTimer: NodeJS.Timeout | undefined;
+  /** Nobody is attached, and the hub waits for somebody to come back. */
+  #lingering: { readonly timer: NodeJS.Timeout; readonly until: number } | undefined;
 
   constructor(io: ShimIo, options: HubOptions) {
     this.#io = io;
@@ -104,6 +110,7 @@ export class OutputHub implements CursorHub {
     // Counted before the wait, so that a session that ends meanwhile does not let the hub go to sleep.
     const placeholder = { offset: 0 };
     this.#claims.add(placeholder);
+    this.#stopLingering();
     try {
       await this.#activate();
       const claim = { offset: Math.max(this.#live.head, this.#subscribedAt) };
@@ -158,6 +165,7 @@ export class OutputHub implements CursorHub {
       this.stats.evictedForRoom += live.tail - tail;
     }
     this.#acknowledge();
+    if (this.#lingering !== undefined && live.head >= this.#lingering.until) this.#sleep();
   }
 
   /** The shim could not wait for us: `[from, to)` is in the log, if anywhere. */
@@ -176,6 +184,7 @@ export class OutputHub implements CursorHub {
   /** The container has ended; every cursor ends when it has written everything. */
   ended(record: ExitRecord): void {
     this.#exit = record;
+    if (this.#lingering !== undefined) this.#sleep();
     if (this.#active !== undefined && this.#options.logPath !== undefined) {
       // A subscription that is still being made is waited for: whoever asked for it may want everything from the start.
       this.#stretches = this.#active.then(async () => {
@@ -192,6 +201,7 @@ export class OutputHub implements CursorHub {
   /** The shim is gone without a word. Cursors still write what they have. */
   supervisorLost(error: ShimLost): void {
     this.#lost = error;
+    if (this.#lingering !== undefined) this.#sleep();
     for (const cursor of this.#cursors) cursor.fail('SupervisorLost', error.message);
   }
 
@@ -242,7 +252,20 @@ export class OutputHub implements CursorHub {
   }
 
   #sleepIfIdle(): void {
-    if (this.#cursors.size > 0 || this.#claims.size > 0 || this.#active === undefined) return;
+    if (this.#cursors.size > 0 || this.#claims.size > 0 || this.#active === undefined || this.#lingering !== undefined) return;
+    if (this.#exit !== undefined || this.#lost !== undefined) return this.#sleep();
+    const timer = setTimeout(() => this.#sleep(), LINGER_MS).unref();
+    this.#lingering = { timer, until: this.#live.head + LINGER_BYTES };
+  }
+
+  #stopLingering(): void {
+    clearTimeout(this.#lingering?.timer);
+    this.#lingering = undefined;
+  }
+
+  /** Lets go of the output and of everything that was needed for it. */
+  #sleep(): void {
+    this.#stopLingering();
     this.#active = undefined;
     this.stats.active.delete(this);
     if (this.#exit === undefined && this.#lost === undefined) this.#io.unsubscribe();

@@ -106,6 +106,8 @@ test('a client that falls behind, and a daemon that is late, are counted exactly
     assert.equal(stats.logFallbacks, 2, 'who asks for everything has not fallen behind');
     replay.close();
     cursor.close();
+    assert.equal(stats.active.size, 1, 'it waits for somebody to come back');
+    shim.exit();
     assert.equal(stats.active.size, 0);
   } finally {
     shim.close();
