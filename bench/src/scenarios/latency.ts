@@ -9,6 +9,8 @@ import { type Scenario, scaled } from '../scenario.ts';
 import { KIB, now } from '../units.ts';
 
 const ATTACHES = 40;
+/** Node compiles a function once it has been called some 400 times; runtimes run for weeks. */
+const ATTACH_WARM_UPS = 12;
 const ECHOES = 300;
 /** An echo that has not come by then went to nobody: the runtime said that it is attached before it was. */
 const LOST_MS = 500;
@@ -47,7 +49,7 @@ const attachLatency = (tty: boolean): Scenario => ({
     { of: 'open', title: 'of it connection and handshake, p50', unit: 'ms' },
     { of: 'lost', title: 'first echoes lost, of each 40', unit: 'count' },
   ],
-  warmUps: 1,
+  warmUps: ATTACH_WARM_UPS,
   async prepare(bench, runtime) {
     await using stack = new AsyncDisposableStack();
     const pod = stack.use(await startPod(runtime));
