@@ -3,7 +3,6 @@ import type { Logger } from 'pino';
 import { type Flags, HELP, parseFlags } from './config/flags.ts';
 import { BERTH_VERSION } from './cri/version.ts';
 import { BerthError } from './util/errors.ts';
-import type { LogOutput } from './util/log-output.ts';
 
 const STDERR = 2;
 const EXIT_FAILED = 1;
@@ -30,7 +29,7 @@ async function serve(flags: Flags): Promise<void> {
   ]);
   const output = new LogOutput(STDERR);
   const log = createLog(config.logLevel, output);
-  watchFailures(log, output);
+  watchFailures(log);
   const stop = stopSignals();
 
   const daemon = await startDaemon(config, log, { ...hostRooms, logLinesLost: () => output.lost });
@@ -44,13 +43,8 @@ async function serve(flags: Flags): Promise<void> {
     process.exit(EXIT_FAILED);
   }, SHUTDOWN_MS).unref();
   await daemon.close();
-  await exitLogged(output, 0);
-}
-
-/** Ends the process once what it has logged is out. */
-async function exitLogged(output: LogOutput, status: number): Promise<never> {
   await output.end();
-  process.exit(status);
+  process.exit(0);
 }
 
 type StopSignals = {
@@ -76,11 +70,12 @@ function stopSignals(): StopSignals {
 }
 
 /** A stray rejection is a bug, but no reason to end everybody's sessions; an exception that nobody caught leaves nothing to rely on. */
-function watchFailures(log: Logger, output: LogOutput): void {
+function watchFailures(log: Logger): void {
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
   process.on('uncaughtException', (error) => {
+    // Out before the call returns, unless what reads the log is behind.
     log.fatal({ err: error }, 'uncaught exception');
-    void exitLogged(output, EXIT_FAILED);
+    process.exit(EXIT_FAILED);
   });
   // Whoever read the ready line may close its end.
   process.stdout.on('error', () => {});

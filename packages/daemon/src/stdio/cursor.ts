@@ -1,6 +1,6 @@
 /** One session's place in a container's output. It holds nobody back: what it does not take in time, it reads from the log later. */
 import type { Logger } from 'pino';
-import type { LiveBuffer } from './live-buffer.ts';
+import { type LiveBuffer, run } from './live-buffer.ts';
 import type { LogFiles } from './log-files.ts';
 import { LogDamaged, readLog } from './log-reader.ts';
 import type { OutputStats } from './output-stats.ts';
@@ -156,9 +156,9 @@ export class Cursor {
         this.#number += 1;
         continue;
       }
-      const data = this.#position === chunk.offset ? chunk.data : chunk.data.subarray(this.#position - chunk.offset);
-      this.#position = end;
-      this.#write(chunk.stream, data);
+      const { stream, data } = run(chunk, this.#position);
+      this.#position += data.length;
+      this.#write(stream, data);
       this.#hub.moved(this);
     }
   }

@@ -1,10 +1,17 @@
 /** The newest output of an attached container, contiguous, shared by all its cursors: they keep positions, the buffer keeps the bytes. */
 
-export type LiveChunk = { readonly stream: 1 | 2; readonly offset: number; data: Buffer };
+export type LiveChunk = {
+  /** Of all bytes, unless there are `streams`. */
+  readonly stream: 1 | 2;
+  readonly offset: number;
+  data: Buffer;
+  /** The stream of each byte, where small pieces of both were gathered. */
+  streams?: Uint8Array;
+};
 
 /** What a chunk costs beside its bytes (objects, backing store): without it, output in single bytes would take a hundred times its size. */
 const CHUNK_OVERHEAD_BYTES = 256;
-/** Small pieces are gathered in slabs of this size, so that a container that writes byte by byte costs what it writes. */
+/** Small pieces of both streams are gathered in slabs of this size, so that a container that writes byte by byte costs what it writes. */
 const SLAB_BYTES = 4096;
 
 export class LiveBuffer {
@@ -106,10 +113,15 @@ export class LiveBuffer {
   /** Adds to the slab of the newest chunk. Views handed out before stay what they were: they end before the new bytes. */
   #append(stream: 1 | 2, data: Buffer): boolean {
     const newest = this.#chunks.at(-1);
-    if (newest === undefined || this.#slab === undefined || newest.stream !== stream || this.#slabUsed + data.length > SLAB_BYTES)
-      return false;
-    data.copy(this.#slab, this.#slabUsed);
-    this.#slabUsed += data.length;
+    const used = this.#slabUsed;
+    if (newest === undefined || this.#slab === undefined || used + data.length > SLAB_BYTES) return false;
+    if (newest.streams === undefined && newest.stream !== stream) {
+      newest.streams = new Uint8Array(SLAB_BYTES).fill(newest.stream, 0, used);
+      this.#cost += SLAB_BYTES;
+    }
+    newest.streams?.fill(stream, used, used + data.length);
+    data.copy(this.#slab, used);
+    this.#slabUsed = used + data.length;
     newest.data = this.#slab.subarray(0, this.#slabUsed);
     return true;
   }
@@ -118,7 +130,7 @@ export class LiveBuffer {
     const oldest = this.#chunks[this.#shifted];
     if (oldest === undefined) return;
     const isSlab = oldest.data.buffer.byteLength === SLAB_BYTES;
-    this.#cost -= (isSlab ? SLAB_BYTES : oldest.data.length) + CHUNK_OVERHEAD_BYTES;
+    this.#cost -= (isSlab ? SLAB_BYTES : oldest.data.length) + (oldest.streams?.length ?? 0) + CHUNK_OVERHEAD_BYTES;
     this.#tail = oldest.offset + oldest.data.length;
     this.#chunks[this.#shifted] = undefined;
     this.#shifted += 1;
@@ -129,4 +141,14 @@ export class LiveBuffer {
       this.#shifted = 0;
     }
   }
+}
+
+/** What of a chunk comes next: the bytes from an offset on that belong to one stream. */
+export function run({ stream, offset, data, streams }: LiveChunk, from: number): { readonly stream: 1 | 2; readonly data: Buffer } {
+  const start = from - offset;
+  if (streams === undefined) return { stream, data: start === 0 ? data : data.subarray(start) };
+  const of = streams[start];
+  let end = start + 1;
+  while (end < data.length && streams[end] === of) end += 1;
+  return { stream: of === 1 ? 1 : 2, data: data.subarray(start, end) };
 }

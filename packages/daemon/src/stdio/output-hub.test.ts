@@ -101,6 +101,8 @@ async function scenario(seed: number, withLog: boolean): Promise<void> {
     slow: 'block',
     stallMs: 60_000,
     log,
+    // Some wait as long as they would, some fall asleep at once or after a little output.
+    ...(next(3) === 0 ? {} : { linger: { ms: next(2), bytes: next(100_000) } }),
   });
   shim.listen({
     output: (stream, offset, data) => hub.output(stream, offset, data),
@@ -267,6 +269,50 @@ test('a client that lags behind further than allowed is told so', async () => {
     shim.close();
     await rm(folder, { recursive: true });
   }
+});
+
+test('single bytes of both streams in turn cost little more than they are, and come as they were', async () => {
+  const ringBytes = 64 * 1024;
+  const BYTES = 100_000;
+  const shim = new ModelShim(undefined, ringBytes);
+  const options = { liveBufferBytes: 128 * 1024, ringBytes, maxLagBytes: 1 << 30, slow: 'block', stallMs: 60_000 } as const;
+  const hub = new OutputHub(shim, { logPath: undefined, ...options, log });
+  shim.listen({
+    output: (stream, offset, data) => hub.output(stream, offset, data),
+    gap: (from, to) => hub.gap(from, to),
+    credit: () => undefined,
+    stdinClosed: () => undefined,
+    logLoss: () => undefined,
+    exit: (record) => hub.ended(record),
+    lost: (error) => hub.supervisorLost(error),
+  });
+  const got: [stream: number, data: Buffer][] = [];
+  let room = false;
+  const cursor = hub.open(
+    await hub.claim(),
+    'now',
+    { stdout: true, stderr: true },
+    { write: (stream, data) => (got.push([stream, Buffer.from(data)]), room), ended: () => undefined },
+  );
+  await Promise.resolve();
+  const before = process.memoryUsage().arrayBuffers;
+  for (let n = 0; n < BYTES; n++) {
+    const length = n % 100 === 99 ? 3 : 1;
+    shim.write(n % 2 === 0 ? 1 : 2, Buffer.alloc(length, n));
+  }
+  assert.ok(cursor.lag > BYTES - 10, 'the client takes nothing');
+  assert.ok(hub.bufferedBytes < 3 * BYTES, `${hub.bufferedBytes} bytes for ${BYTES}`);
+  assert.ok(process.memoryUsage().arrayBuffers - before < 8 * BYTES);
+  room = true;
+  cursor.resume();
+  assert.equal(cursor.lag, 0);
+  for (const stream of [1, 2]) {
+    const received = Buffer.concat(got.filter(([of]) => of === stream).map(([, data]) => data));
+    assert.ok(received.equals(bytesOf(shim, 0, stream === 1, stream === 2)));
+  }
+  assert.equal(got.length, shim.pieces.length, 'each change of the stream is a piece of its own');
+  cursor.close();
+  shim.exit();
 });
 
 test('once nobody is attached the hub waits for somebody to come back: for a time, for some output, or until the container ends', async (t) => {

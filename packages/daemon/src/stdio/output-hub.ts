@@ -1,4 +1,4 @@
-/** Everything that reads one container's output: subscribes to the shim while somebody is attached, feeds the cursors, keeps the log at hand. */
+/** Everything that reads one container's output: subscribes to the shim while somebody is attached and a moment longer, feeds the cursors, keeps the log at hand. */
 import type { Logger } from 'pino';
 import { Cursor, type CursorHub, type CursorSink } from './cursor.ts';
 import { LiveBuffer } from './live-buffer.ts';
@@ -32,6 +32,8 @@ export type HubOptions = {
   readonly log: Logger;
   /** Absent: nobody wants to know. */
   readonly stats?: OutputStats;
+  /** How long and for how much output the hub waits once nobody is attached; set by tests only. */
+  readonly linger?: { readonly ms: number; readonly bytes: number };
 };
 
 /** A place in the output that is kept until a session takes it (a ticket's life). It holds nothing back. */
@@ -254,8 +256,11 @@ export class OutputHub implements CursorHub {
   #sleepIfIdle(): void {
     if (this.#cursors.size > 0 || this.#claims.size > 0 || this.#active === undefined || this.#lingering !== undefined) return;
     if (this.#exit !== undefined || this.#lost !== undefined) return this.#sleep();
-    const timer = setTimeout(() => this.#sleep(), LINGER_MS).unref();
-    this.#lingering = { timer, until: this.#live.head + LINGER_BYTES };
+    const { ms, bytes } = this.#options.linger ?? { ms: LINGER_MS, bytes: LINGER_BYTES };
+    const timer = setTimeout(() => this.#sleep(), ms).unref();
+    this.#lingering = { timer, until: this.#live.head + bytes };
+    // What a client that was far behind has left.
+    this.#letGo(this.#live.head - (this.#files === undefined ? this.#options.ringBytes : CATCH_UP_BYTES));
   }
 
   #stopLingering(): void {

@@ -1,5 +1,5 @@
 /**
- * Has the memory of what is read from clients collected early. Node takes 64 KiB of fresh memory for each read, V8 lets tens of MiB of it
+ * Has the memory of what is read from clients, and from pods for them, collected early. Node takes 64 KiB of fresh memory for each read, V8 lets tens of MiB of it
  * become garbage before it looks, and the C library keeps that room for good: after a loud client it would be most of the daemon's own.
  */
 

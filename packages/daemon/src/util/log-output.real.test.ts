@@ -1,11 +1,12 @@
 // Lines of the log: none waits for a reader, none fails because of a disk; what is lost is counted and said, in its place.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { LogOutput, MAX_WAITING_LOG_BYTES } from './log-output.ts';
 
 const line = (n: number): string => `{"n":${n},"text":"${'x'.repeat(1000)}"}\n`;
@@ -113,28 +114,86 @@ test('the end does not wait for ever for a reader that stopped', async () => {
   assert.equal(output.lost, 0);
 });
 
-test('a reader that has gone: lines are lost, nothing fails', async () => {
+test('a reader that has gone: lines are lost and counted, also those that waited for it; nothing fails', async () => {
   const [reader, writer] = pipeEnds();
   const output = new LogOutput(writer);
+  const PIPE_LINES = 70;
+  for (let n = 0; n < 500; n++) output.write(line(n));
   closeSync(reader);
-  output.write(line(0));
-  await setImmediate();
-  await setImmediate();
-  output.write(line(1));
-  assert.ok(output.lost >= 1);
+  output.write(line(500));
+  await sleep(10);
+  assert.ok(output.lost > 500 - PIPE_LINES && output.lost <= 501, `${output.lost} lost`);
+  const { lost } = output;
+  output.write(line(501));
+  assert.equal(output.lost, lost + 1);
   await output.end();
+  closeSync(writer);
 });
 
-test('a reader that was never there', async () => {
-  const [reader, writer] = pipeEnds();
+test('a reader that comes only later, goes and comes back: it gets the lines from then on, and how many are missing', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'berth-log-'));
+  const path = join(dir, 'pipe');
+  execFileSync('mkfifo', [path]);
+  const open = (): number => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  let reader = open();
+  const writer = openSync(path, constants.O_WRONLY);
   closeSync(reader);
   const output = new LogOutput(writer);
-  output.write(line(0));
-  await setImmediate();
-  await setImmediate();
-  output.write(line(1));
-  assert.ok(output.lost >= 1);
+  const buffer = Buffer.alloc(1024 * 1024);
+  let next = 0;
+  for (let round = 0; round < 2; round++) {
+    output.write(line(next++));
+    reader = open();
+    await sleep(1_100);
+    output.write(line(next++));
+    output.write(line(next++));
+    const lines = parsed(buffer.toString('utf8', 0, readSync(reader, buffer)));
+    assert.deepEqual(
+      lines.map(({ n, lost }) => n ?? `${lost} lost`),
+      ['1 lost', next - 2, next - 1],
+    );
+    closeSync(reader);
+  }
+  assert.equal(output.lost, 2);
   await output.end();
+  closeSync(writer);
+  rmSync(dir, { recursive: true });
+});
+
+test('a pipe that others write to as well stays one that waits, for them', async () => {
+  const [reader, writer] = pipeEnds();
+  const output = new LogOutput(writer);
+  output.write(line(0));
+  await output.end();
+  const flags = /^flags:\s+(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${writer}`, 'utf8'))?.[1] ?? '';
+  assert.equal(Number.parseInt(flags, 8) & constants.O_NONBLOCK, 0);
+  closeSync(reader);
+  closeSync(writer);
+});
+
+test('a socket, as a journal gives: its reader stops, and gets every line that is not counted as lost', async () => {
+  const module = new URL('./log-output.ts', import.meta.url).href;
+  const COUNT = 3_000;
+  const text = `const { LogOutput } = await import(process.argv[1]);
+    const output = new LogOutput(2);
+    for (let n = 0; n < ${COUNT}; n++) output.write('{"n":' + n + ',"text":"' + 'x'.repeat(1000) + '"}\\n');
+    process.stdout.write(String(output.lost));
+    process.stdin.once('data', async () => {
+      output.write('{"n":${COUNT}}\\n');
+      await output.end();
+      process.exit(0);
+    });`;
+  // Node gives its children sockets; nobody reads this one for the time being.
+  const child = spawn(process.execPath, ['--conditions=source', '--input-type=module', '-e', text, module], { stdio: 'pipe' });
+  const [told] = (await once(child.stdout, 'data')) as [Buffer];
+  const lost = Number(told.toString());
+  assert.ok(lost > 1_000, `${lost} lost`);
+  const parts: Buffer[] = [];
+  child.stderr.on('data', (part: Buffer) => parts.push(part));
+  await sleep(100);
+  child.stdin.write('go on');
+  await once(child, 'close');
+  assert.equal(accounted(parsed(Buffer.concat(parts).toString()), COUNT + 1), lost);
 });
 
 test('a full disk: lines are lost and counted, nothing fails', () => {

@@ -1,7 +1,7 @@
 /**
  * Where the lines of the log go: never waiting for what reads them and never failing because of it. A collector that stalls, a pipe that
  * nobody reads, a full disk would otherwise hold up every call and every session, or end the daemon. Lines that do not fit are lost; how
- * many is said in the log as soon as it takes lines again, and by the metrics.
+ * many is said in the log as soon as it takes lines again, and by the metrics. Only a terminal that is stopped holds its programs up.
  */
 import { constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
@@ -10,11 +10,13 @@ import { Socket } from 'node:net';
 export const MAX_WAITING_LOG_BYTES = 1024 * 1024;
 /** What a daemon that ends gives its lines to get out, ms. */
 const LAST_LINES_MS = 1_000;
+/** How often a pipe whose reader has gone is looked at again, ms. */
+const REOPEN_MS = 1_000;
 
 /** Takes one line a call, newline included. */
 type Sink = {
-  /** False: the line is lost. */
-  readonly write: (line: string) => boolean;
+  /** False: the line is lost. `lost` is called when one that was taken is lost after all. */
+  readonly write: (line: string, lost: () => void) => boolean;
   /** Resolves when all that was taken is written, at once where it always is. */
   readonly written: () => Promise<void>;
 };
@@ -24,10 +26,9 @@ export class LogOutput {
   #lost = 0;
   #lostUnsaid = 0;
 
-  /** @param fd what the log is written to; it stays open */
+  /** @param fd what the log is written to; nobody else writes there meanwhile */
   constructor(fd: number) {
-    const type = fstatSync(fd);
-    this.#sink = type.isFIFO() || type.isSocket() ? streamSink(fd, type.isFIFO(), () => this.#sayLost()) : fileSink(fd);
+    this.#sink = sinkFor(fd, () => this.#sayLost());
   }
 
   /** Lines that could not be written since the start. */
@@ -37,9 +38,7 @@ export class LogOutput {
 
   write(line: string): void {
     this.#sayLost();
-    if (this.#lostUnsaid === 0 && this.#sink.write(line)) return;
-    this.#lost += 1;
-    this.#lostUnsaid += 1;
+    if (this.#lostUnsaid > 0 || !this.#sink.write(line, this.#lostOne)) this.#lostOne();
   }
 
   /** Waits a moment for lines that wait themselves. */
@@ -50,12 +49,28 @@ export class LogOutput {
     clearTimeout(timer);
   }
 
+  readonly #lostOne = (): void => {
+    this.#lost += 1;
+    this.#lostUnsaid += 1;
+  };
+
   #sayLost(): void {
-    if (this.#lostUnsaid === 0) return;
-    const line = { level: 'warn', time: new Date().toISOString(), pid: process.pid, lost: this.#lostUnsaid };
+    const lost = this.#lostUnsaid;
+    if (lost === 0) return;
+    const line = { level: 'warn', time: new Date().toISOString(), pid: process.pid, lost };
     const msg = 'lines of the log are missing here: what takes them did not, or its disk was full';
-    if (this.#sink.write(`${JSON.stringify({ ...line, msg })}\n`)) this.#lostUnsaid = 0;
+    const unsaid = (): void => void (this.#lostUnsaid += lost);
+    if (this.#sink.write(`${JSON.stringify({ ...line, msg })}\n`, unsaid)) this.#lostUnsaid -= lost;
   }
+}
+
+function sinkFor(fd: number, roomAgain: () => void): Sink {
+  const type = fstatSync(fd);
+  if (type.isFIFO()) return streamSink(() => openedAgain(fd), roomAgain);
+  if (!type.isSocket()) return fileSink(fd);
+  // One that has broken does not come back. What is no stream (a datagram socket) is written to as it is.
+  const socket = socketOf(fd);
+  return socket === undefined ? fileSink(fd) : streamSink(() => socket, roomAgain);
 }
 
 /** A file or a terminal: a line is written when the call returns. */
@@ -75,31 +90,50 @@ function fileSink(fd: number): Sink {
   return { write, written: () => Promise.resolve() };
 }
 
-/**
- * A pipe or a socket: what its reader has room for is written when the call returns, some more waits. A pipe is opened once more, for
- * "not waiting" is a property of the opened file, which other programs may share; a socket cannot be, and a journal gives each its own.
- */
-function streamSink(fd: number, isPipe: boolean, roomAgain: () => void): Sink {
-  const socket = new Socket({ fd: isPipe ? reopened(fd) : fd, readable: false, writable: true });
-  // Nobody reads any more: lines are lost from here on.
-  socket.on('error', () => {});
-  socket.on('drain', roomAgain);
-  const write = (line: string): boolean => {
+/** A pipe or a socket: what its reader has room for is written when the call returns, some more waits. */
+function streamSink(open: () => Socket | undefined, roomAgain: () => void): Sink {
+  let socket: Socket | undefined;
+  let openedAt = Number.NEGATIVE_INFINITY;
+  const usable = (): Socket | undefined => {
+    if (socket?.destroyed === false || performance.now() - openedAt < REOPEN_MS) return socket;
+    openedAt = performance.now();
+    socket = open();
+    if (socket?.listenerCount('drain') === 0) socket.on('drain', roomAgain);
+    return socket;
+  };
+  const write = (line: string, lost: () => void): boolean => {
+    const to = usable();
     const bytes = Buffer.from(line);
-    if (socket.destroyed || socket.writableLength + bytes.length > MAX_WAITING_LOG_BYTES) return false;
-    socket.write(bytes);
+    if (to === undefined || to.destroyed || to.writableLength + bytes.length > MAX_WAITING_LOG_BYTES) return false;
+    to.write(bytes, (error) => {
+      if (error) lost();
+    });
     return true;
   };
-  const { promise: gone, resolve } = Promise.withResolvers<void>();
-  socket.once('close', resolve);
-  return { write, written: () => Promise.race([gone, new Promise<void>((done) => socket.write('', () => done()))]) };
+  const written = async (): Promise<void> => {
+    if (socket === undefined || socket.destroyed) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    socket.once('close', resolve);
+    socket.write('', () => resolve());
+    await promise;
+  };
+  return { write, written };
 }
 
-function reopened(fd: number): number {
+/** The pipe, opened once more: "not waiting" is a property of the opened file, which other programs may share. Undefined: nobody reads it. */
+function openedAgain(fd: number): Socket | undefined {
   try {
-    return openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK);
+    return socketOf(openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK));
   } catch {
-    // Nobody reads it even now; that shows at the first write.
-    return fd;
+    return undefined;
+  }
+}
+
+function socketOf(fd: number): Socket | undefined {
+  try {
+    // Its writes say for themselves that they have failed.
+    return new Socket({ fd, readable: false, writable: true }).on('error', () => {});
+  } catch {
+    return undefined;
   }
 }
