@@ -111,6 +111,23 @@ test('without a log a client that reads slowly misses nothing', async () => {
   assert.deepEqual({ got, status }, { got: bytes, status: 'Success' });
 });
 
+test('without a log a client that takes nothing of single bytes of both streams in turn: the daemon keeps little more than those', async () => {
+  const EACH = 100_000;
+  const script = `read -r _; i=0; while [ $i -lt ${EACH} ]; do printf a; printf b >&2; i=$((i+1)); done`;
+  const container = await runContainer(daemon, pod, script, { stdin: true, log: false });
+  using client = await AttachClient.open(await container.attachUrl());
+  client.pause();
+  const before = residentBytes(daemon.pid);
+  await client.send('go\n');
+  assert.equal((await container.exited(120_000)).exitCode, 0);
+  const grown = residentBytes(daemon.pid) - before;
+  assert.ok(grown < 100 * MIB, `${grown} bytes for ${2 * EACH}`);
+  client.resume();
+  assert.equal((await client.ended())?.status, 'Success');
+  assert.equal(client.stdout.text(), 'a'.repeat(EACH));
+  assert.equal(client.stderr.text(), 'b'.repeat(EACH));
+});
+
 test('a daemon that is stopped holds no container back for long, and catches up', async () => {
   const container = await runContainer(
     daemon,
