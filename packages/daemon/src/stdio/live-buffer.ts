@@ -5,6 +5,8 @@ export type LiveChunk = {
   readonly stream: 1 | 2;
   readonly offset: number;
   data: Buffer;
+  /** Bytes that it holds in all, room that is not used yet and overhead included. */
+  cost: number;
   /** The stream of each byte, where small pieces of both were gathered. */
   streams?: Uint8Array;
 };
@@ -58,17 +60,19 @@ export class LiveBuffer {
   push(stream: 1 | 2, offset: number, data: Buffer): void {
     this.#head = offset + data.length;
     if (data.length <= SLAB_BYTES / 4 && this.#append(stream, data)) return;
-    let kept = data;
     this.#slab = undefined;
+    let kept = data;
+    let held = data.length;
     if (data.length <= SLAB_BYTES / 4) {
       this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
       data.copy(this.#slab);
       this.#slabUsed = data.length;
       kept = this.#slab.subarray(0, data.length);
-      this.#cost += SLAB_BYTES - data.length;
+      held = SLAB_BYTES;
     }
-    this.#chunks.push({ stream, offset, data: kept });
-    this.#cost += kept.length + CHUNK_OVERHEAD_BYTES;
+    const cost = held + CHUNK_OVERHEAD_BYTES;
+    this.#chunks.push({ stream, offset, data: kept, cost });
+    this.#cost += cost;
   }
 
   /** Drops the oldest chunks until at most `cost` is held (always keeping the newest chunk). */
@@ -117,6 +121,7 @@ export class LiveBuffer {
     if (newest === undefined || this.#slab === undefined || used + data.length > SLAB_BYTES) return false;
     if (newest.streams === undefined && newest.stream !== stream) {
       newest.streams = new Uint8Array(SLAB_BYTES).fill(newest.stream, 0, used);
+      newest.cost += SLAB_BYTES;
       this.#cost += SLAB_BYTES;
     }
     newest.streams?.fill(stream, used, used + data.length);
@@ -129,8 +134,7 @@ export class LiveBuffer {
   #shift(): void {
     const oldest = this.#chunks[this.#shifted];
     if (oldest === undefined) return;
-    const isSlab = oldest.data.buffer.byteLength === SLAB_BYTES;
-    this.#cost -= (isSlab ? SLAB_BYTES : oldest.data.length) + (oldest.streams?.length ?? 0) + CHUNK_OVERHEAD_BYTES;
+    this.#cost -= oldest.cost;
     this.#tail = oldest.offset + oldest.data.length;
     this.#chunks[this.#shifted] = undefined;
     this.#shifted += 1;

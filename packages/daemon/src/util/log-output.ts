@@ -1,7 +1,7 @@
 /**
  * Where the lines of the log go: never waiting for what reads them and never failing because of it. A collector that stalls, a pipe that
  * nobody reads, a full disk would otherwise hold up every call and every session, or end the daemon. Lines that do not fit are lost; how
- * many is said in the log as soon as it takes lines again, and by the metrics. Only a terminal that is stopped holds its programs up.
+ * many is said in the log as soon as it takes lines again, and by the metrics. Only a terminal that is stopped, or a datagram socket that nobody reads, holds its programs up.
  */
 import { constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
@@ -12,6 +12,9 @@ export const MAX_WAITING_LOG_BYTES = 1024 * 1024;
 const LAST_LINES_MS = 1_000;
 /** How often a pipe whose reader has gone is looked at again, ms. */
 const REOPEN_MS = 1_000;
+/** What a pipe takes whole or not at all, bytes (pipe(7)). */
+const PIPE_BUF = 4096;
+const NEWLINE = Buffer.from('\n');
 
 /** Takes one line a call, newline included. */
 type Sink = {
@@ -90,32 +93,64 @@ function fileSink(fd: number): Sink {
   return { write, written: () => Promise.resolve() };
 }
 
-/** A pipe or a socket: what its reader has room for is written when the call returns, some more waits. */
+/**
+ * A pipe or a socket: what its reader has room for is written when the call returns, some more waits. One line is handed on at a time: up
+ * to PIPE_BUF bytes a pipe takes all or nothing, and of those that wait when the reader goes none is out.
+ */
 function streamSink(open: () => Socket | undefined, roomAgain: () => void): Sink {
   let socket: Socket | undefined;
   let openedAt = Number.NEGATIVE_INFINITY;
+  let waiting: { readonly bytes: Buffer; readonly lost: () => void }[] = [];
+  let waitingBytes = 0;
+  /** The reader before went in the midst of a line. */
+  let torn = false;
+  let idle = Promise.withResolvers<void>();
+
   const usable = (): Socket | undefined => {
     if (socket?.destroyed === false || performance.now() - openedAt < REOPEN_MS) return socket;
     openedAt = performance.now();
     socket = open();
-    if (socket?.listenerCount('drain') === 0) socket.on('drain', roomAgain);
     return socket;
+  };
+  const send = (to: Socket, bytes: Buffer, lost: () => void): void => {
+    const whole = torn ? Buffer.concat([NEWLINE, bytes]) : bytes;
+    torn = false;
+    to.write(whole, (error) => {
+      if (!error) return next();
+      torn ||= whole.length > PIPE_BUF;
+      lost();
+      for (const each of waiting) each.lost();
+      waiting = [];
+      waitingBytes = 0;
+      idle.resolve();
+    });
+  };
+  const next = (): void => {
+    while (socket?.destroyed === false && socket.writableLength === 0) {
+      const line = waiting.shift();
+      if (line === undefined) {
+        idle.resolve();
+        return roomAgain();
+      }
+      waitingBytes -= line.bytes.length;
+      send(socket, line.bytes, line.lost);
+    }
   };
   const write = (line: string, lost: () => void): boolean => {
     const to = usable();
     const bytes = Buffer.from(line);
-    if (to === undefined || to.destroyed || to.writableLength + bytes.length > MAX_WAITING_LOG_BYTES) return false;
-    to.write(bytes, (error) => {
-      if (error) lost();
-    });
+    if (to === undefined || to.destroyed || waitingBytes + bytes.length > MAX_WAITING_LOG_BYTES) return false;
+    if (waiting.length === 0 && to.writableLength === 0) send(to, bytes, lost);
+    else {
+      waiting.push({ bytes, lost });
+      waitingBytes += bytes.length;
+    }
     return true;
   };
   const written = async (): Promise<void> => {
-    if (socket === undefined || socket.destroyed) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    socket.once('close', resolve);
-    socket.write('', () => resolve());
-    await promise;
+    if (socket === undefined || socket.destroyed || (waiting.length === 0 && socket.writableLength === 0)) return;
+    idle = Promise.withResolvers<void>();
+    await idle.promise;
   };
   return { write, written };
 }
@@ -124,8 +159,9 @@ function streamSink(open: () => Socket | undefined, roomAgain: () => void): Sink
 function openedAgain(fd: number): Socket | undefined {
   try {
     return socketOf(openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK));
-  } catch {
-    return undefined;
+  } catch (error) {
+    // Where it may not be opened, it is written to as it is.
+    return (error as NodeJS.ErrnoException).code === 'ENXIO' ? undefined : socketOf(fd);
   }
 }
 
