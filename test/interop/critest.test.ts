@@ -4,11 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { berth } from '../src/berth.ts';
-import { collect } from '../src/crictl.ts';
+import { collect, criTool, criToolFlags } from '../src/crictl.ts';
 import { critestImages } from '../src/critest-images.ts';
 import { TestDaemon } from '../src/daemon.ts';
 
@@ -59,17 +59,12 @@ const TIMEOUT = ['--ginkgo.timeout', '15m'];
 
 /** Runs critest with the specs that flags choose; gives every spec, those that were left out as well. */
 async function critest(daemon: TestDaemon, name: string, ...flags: string[]): Promise<Spec[]> {
-  const binary = process.env['BERTH_CRITEST'];
-  if (binary === undefined) throw new Error('BERTH_CRITEST must name a critest binary; .ci/run builds one');
   const folder = join(daemon.dir, name);
   mkdirSync(folder);
-  writeFileSync(join(folder, 'crictl.yaml'), '');
-  const socket = `unix://${daemon.socket}`;
-  const settings = ['--config', join(folder, 'crictl.yaml'), '--runtime-endpoint', socket, '--image-endpoint', socket];
   const report = ['--ginkgo.no-color', '--ginkgo.json-report', join(folder, 'report.json')];
   // Its own temporary files come below the test's folder and go with it.
   const env = { ...process.env, TMPDIR: folder };
-  const child = spawn(binary, [...settings, ...report, ...TIMEOUT, ...flags], {
+  const child = spawn(criTool('critest'), [...criToolFlags(daemon), ...report, ...TIMEOUT, ...flags], {
     cwd: folder,
     env,
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -6,20 +6,24 @@ import { join } from 'node:path';
 import type { TestDaemon } from './daemon.ts';
 import { Terminal } from './terminal.ts';
 
-/** Path of the binary; .ci/run builds it and says where it is. */
-function binary(): string {
-  const path = process.env['BERTH_CRICTL'];
-  if (path === undefined) throw new Error('BERTH_CRICTL must name a crictl binary; .ci/run builds one');
+/** Path of a binary of cri-tools; .ci/run builds them and says where they are. */
+export function criTool(name: 'crictl' | 'critest'): string {
+  const variable = `BERTH_${name.toUpperCase()}`;
+  const path = process.env[variable];
+  if (path === undefined) throw new Error(`${variable} must name a ${name} binary; .ci/run builds one`);
   return path;
 }
 
-/** An own, empty settings file: without one it warns on stderr and looks at the machine's. */
-function flags(daemon: TestDaemon): string[] {
+/** Flags of both tools. An own, empty settings file: without one they warn on stderr and look at the machine's. */
+export function criToolFlags(daemon: TestDaemon): string[] {
   const config = join(daemon.dir, 'crictl.yaml');
   writeFileSync(config, '');
   const socket = `unix://${daemon.socket}`;
-  return ['--config', config, '--runtime-endpoint', socket, '--image-endpoint', socket, '--timeout', '60s'];
+  return ['--config', config, '--runtime-endpoint', socket, '--image-endpoint', socket];
 }
+
+const binary = (): string => criTool('crictl');
+const flags = (daemon: TestDaemon): string[] => [...criToolFlags(daemon), '--timeout', '60s'];
 
 export type Ran = { readonly code: number | null; readonly stdout: string; readonly stderr: string };
 

@@ -1,10 +1,9 @@
 /** Images by the names that critest asks for, made of the default image: no registry is there, and what counts is what they do. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { dockerArchive, type Member, tar } from '../../packages/daemon/src/image/test-archives.ts';
+import { DEFAULT_IMAGE } from './daemon.ts';
 
-const DEFAULT_IMAGE = fileURLToPath(new URL('../../.cache/default-image.tar', import.meta.url));
 /** What set-up makes the default image of. */
 const BUSYBOX = '/bin/busybox';
 

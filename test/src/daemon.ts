@@ -10,7 +10,8 @@ import { eventually, readProcess } from './processes.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const MAIN = join(ROOT, 'packages/daemon/src/main.ts');
-const DEFAULT_IMAGE = join(ROOT, '.cache/default-image.tar');
+/** The archive that set-up makes. */
+export const DEFAULT_IMAGE = join(ROOT, '.cache/default-image.tar');
 
 /** How long a daemon may take to serve, ms; generous for a loaded machine. */
 const READY_MS = 60_000;

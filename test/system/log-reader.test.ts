@@ -1,10 +1,9 @@
 /** What reads the daemon's own log has stopped, or its disk is full: calls, sessions and the daemon's end go on as if it were not there. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, openSync } from 'node:fs';
 import { test } from 'node:test';
 import { parseExposition, valueOf } from '../../packages/daemon/src/testing/parse-exposition.ts';
+import { pipeEnds, takeText } from '../../packages/daemon/src/testing/pipe-ends.ts';
 import { AttachClient } from '../src/attach.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { runContainer, runPod } from '../src/pods.ts';
@@ -35,24 +34,16 @@ async function worksAsEver(daemon: TestDaemon): Promise<void> {
 }
 
 test('what reads the log has stopped: nothing waits for it; what it missed is counted, and said once it reads again', async () => {
-  const dir = mkdtempSync('/tmp/bt-log-');
-  const path = join(dir, 'pipe');
-  execFileSync('mkfifo', [path]);
-  const pipe = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  const [reader, writer] = pipeEnds();
   try {
-    await using daemon = await TestDaemon.start({ ...SETTINGS, logTo: pipe });
+    await using daemon = await TestDaemon.start({ ...SETTINGS, logTo: writer });
     await manyCalls(daemon);
     await worksAsEver(daemon);
     assert.ok((await lostLines(daemon)) > 0);
 
-    const buffer = Buffer.alloc(1024 * 1024);
     let text = '';
     await eventually('the log says what is missing', () => {
-      try {
-        text += buffer.toString('utf8', 0, readSync(pipe, buffer));
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
-      }
+      text += takeText(reader);
       return text.includes('"lost":');
     });
     const lines = text
@@ -70,8 +61,8 @@ test('what reads the log has stopped: nothing waits for it; what it missed is co
     await manyCalls(daemon);
     assert.ok((await lostLines(daemon)) > missing);
   } finally {
-    closeSync(pipe);
-    rmSync(dir, { recursive: true });
+    closeSync(reader);
+    closeSync(writer);
   }
 });
 

@@ -4,13 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pino } from 'pino';
+import { modelHub } from '../testing/model-hub.ts';
 import { ModelShim } from '../testing/model-shim.ts';
 import type { Cursor, CursorEnd } from './cursor.ts';
-import { OutputHub } from './output-hub.ts';
-import type { ShimLost } from './shim.ts';
-
-const log = pino({ level: 'silent' });
 
 /** A small generator with a seed: a failure can be repeated. */
 function random(seed: number): (below: number) => number {
@@ -93,26 +89,12 @@ async function scenario(seed: number, withLog: boolean): Promise<void> {
   const shim = new ModelShim(logPath, 64 * 1024);
   const liveBufferBytes = 128 * 1024;
   const ringBytes = 64 * 1024;
-  const hub = new OutputHub(shim, {
+  const hub = modelHub(shim, {
     logPath,
     liveBufferBytes,
     ringBytes,
-    maxLagBytes: 1 << 30,
-    slow: 'block',
-    stallMs: 60_000,
-    log,
     // Some wait as long as they would, some fall asleep at once or after a little output.
     ...(next(3) === 0 ? {} : { linger: { ms: next(2), bytes: next(100_000) } }),
-  });
-  shim.listen({
-    output: (stream, offset, data) => hub.output(stream, offset, data),
-    released: () => hub.released,
-    gap: (from, to) => hub.gap(from, to),
-    credit: () => undefined,
-    stdinClosed: () => undefined,
-    logLoss: () => undefined,
-    exit: (record) => hub.ended(record),
-    lost: (error: ShimLost) => hub.supervisorLost(error),
   });
   const clients: { client: Client; from: number; stdout: boolean; stderr: boolean }[] = [];
   try {
@@ -192,17 +174,7 @@ test('every cursor gets every byte of a container without a log: the slowest hol
 test('from the start without a log: what the ring holds, for the first session and for later ones', async () => {
   const ringBytes = 64 * 1024;
   const shim = new ModelShim(undefined, ringBytes);
-  const options = { liveBufferBytes: 128 * 1024, ringBytes, maxLagBytes: 1 << 30, slow: 'block', stallMs: 60_000 } as const;
-  const hub = new OutputHub(shim, { logPath: undefined, ...options, log });
-  shim.listen({
-    output: (stream, offset, data) => hub.output(stream, offset, data),
-    gap: (from, to) => hub.gap(from, to),
-    credit: () => undefined,
-    stdinClosed: () => undefined,
-    logLoss: () => undefined,
-    exit: (record) => hub.ended(record),
-    lost: (error) => hub.supervisorLost(error),
-  });
+  const hub = modelHub(shim, { ringBytes });
   const everything = Buffer.alloc(200_000, 'old');
   const all = { stdout: true, stderr: true };
   const write = (bytes: number): void => {
@@ -238,24 +210,8 @@ test('a client that lags behind further than allowed is told so', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'berth-hub-'));
   const shim = new ModelShim(join(folder, '0.log'), 64 * 1024);
   try {
-    const hub = new OutputHub(shim, {
-      logPath: join(folder, '0.log'),
-      liveBufferBytes: 64 * 1024,
-      ringBytes: 64 * 1024,
-      maxLagBytes: 500_000,
-      slow: 'block',
-      stallMs: 1000,
-      log,
-    });
-    shim.listen({
-      output: (stream, offset, data) => hub.output(stream, offset, data),
-      gap: (from, to) => hub.gap(from, to),
-      credit: () => undefined,
-      stdinClosed: () => undefined,
-      logLoss: () => undefined,
-      exit: (record) => hub.ended(record),
-      lost: (error) => hub.supervisorLost(error),
-    });
+    const logPath = join(folder, '0.log');
+    const hub = modelHub(shim, { logPath, liveBufferBytes: 64 * 1024, maxLagBytes: 500_000, stallMs: 1000 });
     const client = new Client();
     client.room = 1;
     client.cursor = hub.open(await hub.claim(), 'now', { stdout: true, stderr: true }, client);
@@ -275,17 +231,7 @@ test('single bytes of both streams in turn cost little more than they are, and c
   const ringBytes = 64 * 1024;
   const BYTES = 100_000;
   const shim = new ModelShim(undefined, ringBytes);
-  const options = { liveBufferBytes: 128 * 1024, ringBytes, maxLagBytes: 1 << 30, slow: 'block', stallMs: 60_000 } as const;
-  const hub = new OutputHub(shim, { logPath: undefined, ...options, log });
-  shim.listen({
-    output: (stream, offset, data) => hub.output(stream, offset, data),
-    gap: (from, to) => hub.gap(from, to),
-    credit: () => undefined,
-    stdinClosed: () => undefined,
-    logLoss: () => undefined,
-    exit: (record) => hub.ended(record),
-    lost: (error) => hub.supervisorLost(error),
-  });
+  const hub = modelHub(shim, { ringBytes });
   const got: [stream: number, data: Buffer][] = [];
   let room = false;
   const cursor = hub.open(
@@ -323,23 +269,7 @@ test('once nobody is attached the hub waits for somebody to come back: for a tim
   const subscribed = t.mock.method(shim, 'subscribe');
   const left = t.mock.method(shim, 'unsubscribe');
   const calls = (): number[] => [subscribed.mock.callCount(), left.mock.callCount()];
-  const options = {
-    liveBufferBytes: 128 * 1024,
-    ringBytes: 64 * 1024,
-    maxLagBytes: 1 << 30,
-    slow: 'block',
-    stallMs: 60_000,
-  } as const;
-  const hub = new OutputHub(shim, { logPath: undefined, ...options, log });
-  shim.listen({
-    output: (stream, offset, data) => hub.output(stream, offset, data),
-    gap: (from, to) => hub.gap(from, to),
-    credit: () => undefined,
-    stdinClosed: () => undefined,
-    logLoss: () => undefined,
-    exit: (record) => hub.ended(record),
-    lost: (error) => hub.supervisorLost(error),
-  });
+  const hub = modelHub(shim, {});
   const visit = async (): Promise<Client> => {
     const client = new Client();
     client.cursor = hub.open(await hub.claim(), 'now', { stdout: true, stderr: true }, client);

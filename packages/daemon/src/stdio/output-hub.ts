@@ -120,13 +120,13 @@ export class OutputHub implements CursorHub {
       return claim;
     } finally {
       this.#claims.delete(placeholder);
-      this.#sleepIfIdle();
+      this.#lingerIfIdle();
     }
   }
 
   release(claim: Claim): void {
     this.#claims.delete(claim);
-    this.#sleepIfIdle();
+    this.#lingerIfIdle();
   }
 
   /** Turns a claim into a cursor. `from: 'start'` begins with the oldest output that is kept, without a hole to the live output. */
@@ -212,7 +212,7 @@ export class OutputHub implements CursorHub {
       // What its client has not taken yet is on its way until the connection ends, which nobody tells us.
       if (cursor.released < cursor.position) this.#io.forgetOutput();
       this.#cursors.delete(cursor);
-      this.#sleepIfIdle();
+      this.#lingerIfIdle();
     }
     if (!this.#feeding && (this.#files === undefined || this.#patience.waits)) this.#acknowledge();
   }
@@ -253,7 +253,7 @@ export class OutputHub implements CursorHub {
     this.#io.subscribe(from, this.#window());
   }
 
-  #sleepIfIdle(): void {
+  #lingerIfIdle(): void {
     if (this.#cursors.size > 0 || this.#claims.size > 0 || this.#active === undefined || this.#lingering !== undefined) return;
     if (this.#exit !== undefined || this.#lost !== undefined) return this.#sleep();
     const { ms, bytes } = this.#options.linger ?? { ms: LINGER_MS, bytes: LINGER_BYTES };

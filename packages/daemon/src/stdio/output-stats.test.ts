@@ -5,11 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pino } from 'pino';
 import { exposition } from '../observability/exposition.ts';
 import { parseExposition, valueOf } from '../testing/parse-exposition.ts';
+import { modelHub } from '../testing/model-hub.ts';
 import { ModelShim } from '../testing/model-shim.ts';
-import { OutputHub } from './output-hub.ts';
 import { OutputStats } from './output-stats.ts';
 
 const PIECE = 10_000;
@@ -20,29 +19,8 @@ test('a client that falls behind, and a daemon that is late, are counted exactly
   const logPath = join(folder, '0.log');
   const shim = new ModelShim(logPath, 64 * 1024);
   const stats = new OutputStats();
-  const hub = new OutputHub(shim, {
-    logPath,
-    ringBytes: 262_144,
-    liveBufferBytes: 128 * 1024,
-    maxLagBytes: 1 << 30,
-    slow: 'block',
-    stallMs: 60_000,
-    log: pino({ level: 'silent' }),
-    stats,
-  });
   const gaps: number[] = [];
-  shim.listen({
-    output: (stream, offset, data) => hub.output(stream, offset, data),
-    gap: (from, to) => {
-      gaps.push(to - from);
-      hub.gap(from, to);
-    },
-    credit: () => undefined,
-    stdinClosed: () => undefined,
-    logLoss: () => undefined,
-    exit: (record) => hub.ended(record),
-    lost: (error) => hub.supervisorLost(error),
-  });
+  const hub = modelHub(shim, { logPath, ringBytes: 262_144, stats }, (bytes) => gaps.push(bytes));
   try {
     assert.equal(stats.active.size, 0);
     let got = 0;

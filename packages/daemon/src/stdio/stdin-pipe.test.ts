@@ -1,11 +1,9 @@
 /** Against a real pipe: what it has taken and what comes back are together what was written, to the byte. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { closeSync, constants, fstatSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { closeSync, fstatSync, readSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { pipeEnds } from '../testing/pipe-ends.ts';
 import { PIPE_WINDOW_BYTES, type PipeEvents, type PipeOffer, StdinPipe } from './stdin-pipe.ts';
 import { StdinWay } from './stdin-way.ts';
 
@@ -15,12 +13,7 @@ function makePipe(t: TestContext): {
   readonly read: (most?: number) => Buffer;
   readonly closeReader: () => void;
 } {
-  const dir = mkdtempSync(join(tmpdir(), 'berth-pipe-'));
-  const path = join(dir, 'pipe');
-  execFileSync('mkfifo', [path]);
-  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  const shims = openSync(path, constants.O_WRONLY);
-  rmSync(dir, { recursive: true });
+  const [reader, shims] = pipeEnds();
   let open = true;
   const closeReader = (): void => {
     if (open) closeSync(reader);

@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
+import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
+import { anotherReader, pipeEnds, takeText } from '../testing/pipe-ends.ts';
 import { LogOutput, MAX_WAITING_LOG_BYTES } from './log-output.ts';
 
 const line = (n: number): string => `{"n":${n},"text":"${'x'.repeat(1000)}"}\n`;
@@ -19,39 +20,17 @@ const parsed = (text: string): Line[] =>
     .slice(0, -1)
     .map((each) => JSON.parse(each) as Line);
 
-/** Opens a named pipe both ways, so that it has a reader that takes only what it is told to. */
-function fifo(): Disposable & { readonly fd: number; take(): string } {
-  const dir = mkdtempSync(join(tmpdir(), 'berth-log-'));
-  const path = join(dir, 'pipe');
-  execFileSync('mkfifo', [path]);
-  const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
-  const buffer = Buffer.alloc(1024 * 1024);
+/** A pipe with a reader that takes only what it is told to. */
+function slowPipe(): Disposable & { readonly writer: number; take(): string } {
+  const [reader, writer] = pipeEnds();
   return {
-    fd,
-    take: () => {
-      try {
-        return buffer.toString('utf8', 0, readSync(fd, buffer));
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return '';
-        throw error;
-      }
-    },
+    writer,
+    take: () => takeText(reader),
     [Symbol.dispose]: () => {
-      closeSync(fd);
-      rmSync(dir, { recursive: true });
+      closeSync(reader);
+      closeSync(writer);
     },
   };
-}
-
-/** The two ends of a pipe, closed by whoever asked. */
-function pipeEnds(): [reader: number, writer: number] {
-  const dir = mkdtempSync(join(tmpdir(), 'berth-log-'));
-  const path = join(dir, 'pipe');
-  execFileSync('mkfifo', [path]);
-  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  const writer = openSync(path, constants.O_WRONLY);
-  rmSync(dir, { recursive: true });
-  return [reader, writer];
 }
 
 /** Every line either came out or is counted where it is missing; gives how many are missing. */
@@ -72,8 +51,8 @@ function accounted(lines: readonly Line[], count: number): number {
 }
 
 test('a reader that stops holds nothing up: what waits has a limit, what is lost is counted and said in its place', async () => {
-  using pipe = fifo();
-  const output = new LogOutput(pipe.fd);
+  using pipe = slowPipe();
+  const output = new LogOutput(pipe.writer);
   const COUNT = 3_000;
   for (let n = 0; n < COUNT; n++) output.write(line(n));
   assert.ok(output.lost > COUNT - (MAX_WAITING_LOG_BYTES + 64 * 1024) / 1000 - 2, `only ${output.lost} lost`);
@@ -89,8 +68,8 @@ test('a reader that stops holds nothing up: what waits has a limit, what is lost
 });
 
 test('a reader that is slow gets every line, and the end waits for it', async () => {
-  using pipe = fifo();
-  const output = new LogOutput(pipe.fd);
+  using pipe = slowPipe();
+  const output = new LogOutput(pipe.writer);
   for (let n = 0; n < 500; n++) output.write(line(n));
   const ended = output.end();
   let text = '';
@@ -107,8 +86,8 @@ test('a reader that is slow gets every line, and the end waits for it', async ()
 });
 
 test('the end does not wait for ever for a reader that stopped', async () => {
-  using pipe = fifo();
-  const output = new LogOutput(pipe.fd);
+  using pipe = slowPipe();
+  const output = new LogOutput(pipe.writer);
   for (let n = 0; n < 500; n++) output.write(line(n));
   await output.end();
   assert.equal(output.lost, 0);
@@ -116,40 +95,29 @@ test('the end does not wait for ever for a reader that stopped', async () => {
 
 test('a reader that has gone: each line came out or is counted, also those that waited for it; the next reader sees how many', async () => {
   const COUNT = 501;
-  const dir = mkdtempSync(join(tmpdir(), 'berth-log-'));
-  const path = join(dir, 'pipe');
-  execFileSync('mkfifo', [path]);
-  const open = (): number => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  const buffer = Buffer.alloc(1024 * 1024);
-  let reader = open();
-  const writer = openSync(path, constants.O_WRONLY);
+  const [first, writer] = pipeEnds();
   const output = new LogOutput(writer);
   let text = '';
   for (let n = 0; n < COUNT; n++) output.write(line(n));
   for (let read = 0; read < 4; read++) {
-    text += buffer.toString('utf8', 0, readSync(reader, buffer));
+    text += takeText(first);
     await sleep(5);
   }
-  closeSync(reader);
+  closeSync(first);
   await sleep(10);
   assert.ok(output.lost > 0 && output.lost < COUNT - 100, `${output.lost} lost`);
   // What is in the pipe stays there, for whoever comes next.
-  reader = open();
+  const second = anotherReader(writer);
   await sleep(1_100);
   output.write(line(COUNT));
   for (let read = 0; read < 4; read++) {
-    try {
-      text += buffer.toString('utf8', 0, readSync(reader, buffer));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
-    }
+    text += takeText(second);
     await sleep(5);
   }
   assert.equal(accounted(parsed(text), COUNT + 1), output.lost);
-  closeSync(reader);
+  closeSync(second);
   await output.end();
   closeSync(writer);
-  rmSync(dir, { recursive: true });
 });
 
 test('what is written right before the process ends is out', () => {
@@ -166,23 +134,17 @@ test('what is written right before the process ends is out', () => {
 });
 
 test('a reader that comes only later, goes and comes back: it gets the lines from then on, and how many are missing', async () => {
-  const dir = mkdtempSync(join(tmpdir(), 'berth-log-'));
-  const path = join(dir, 'pipe');
-  execFileSync('mkfifo', [path]);
-  const open = (): number => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  let reader = open();
-  const writer = openSync(path, constants.O_WRONLY);
-  closeSync(reader);
+  const [first, writer] = pipeEnds();
+  closeSync(first);
   const output = new LogOutput(writer);
-  const buffer = Buffer.alloc(1024 * 1024);
   let next = 0;
   for (let round = 0; round < 2; round++) {
     output.write(line(next++));
-    reader = open();
+    const reader = anotherReader(writer);
     await sleep(1_100);
     output.write(line(next++));
     output.write(line(next++));
-    const lines = parsed(buffer.toString('utf8', 0, readSync(reader, buffer)));
+    const lines = parsed(takeText(reader));
     assert.deepEqual(
       lines.map(({ n, lost }) => n ?? `${lost} lost`),
       ['1 lost', next - 2, next - 1],
@@ -192,7 +154,6 @@ test('a reader that comes only later, goes and comes back: it gets the lines fro
   assert.equal(output.lost, 2);
   await output.end();
   closeSync(writer);
-  rmSync(dir, { recursive: true });
 });
 
 test('a pipe that others write to as well stays one that waits, for them', async () => {
