@@ -12,7 +12,7 @@ export const MAX_SENT_PAYLOAD_BYTES = 64 * 1024;
  */
 export const MAX_PENDING_INPUT_BYTES = 256 * 1024;
 
-/** What one waiting piece of input costs beyond its bytes (object, view, list slot): a client of one-byte messages is bounded as well. */
+/** What one waiting piece of input, or of output, costs beyond its bytes (object, view, list slot): single bytes are bounded as well. */
 export const PENDING_ENTRY_COST_BYTES = 256;
 
 /** How long input of a client that is gone waits for a container that reads none of it; the time that stdin EOF gives as well. */

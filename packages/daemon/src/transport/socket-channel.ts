@@ -6,9 +6,11 @@ import type { ByteChannel, ByteChannelEvents } from './byte-channel.ts';
 import { destroyWithoutProgress, LINGER_TIMES, type LingerTimes, linger } from './linger.ts';
 import { probePeer } from './probe-peer.ts';
 import { readIntoFreshMemory } from './read-memory.ts';
+import { SocketWriter } from './socket-writer.ts';
 
 export class SocketChannel implements ByteChannel {
   readonly #socket: Socket;
+  readonly #writer: SocketWriter;
   readonly #times: LingerTimes;
   #events: ByteChannelEvents | undefined;
   #reason = 'connection lost';
@@ -17,6 +19,7 @@ export class SocketChannel implements ByteChannel {
   /** `head`: what came behind the request in the same packet. */
   constructor(socket: Socket, head: Buffer, times: LingerTimes = LINGER_TIMES) {
     this.#socket = socket;
+    this.#writer = new SocketWriter(socket);
     this.#times = times;
     socket.setNoDelay(true);
     probePeer(socket);
@@ -28,7 +31,7 @@ export class SocketChannel implements ByteChannel {
   }
 
   get queued(): number {
-    return this.#socket.writableLength;
+    return this.#writer.queued;
   }
 
   start(events: ByteChannelEvents): void {
@@ -44,11 +47,7 @@ export class SocketChannel implements ByteChannel {
   }
 
   write(parts: readonly Uint8Array[]): void {
-    if (!this.#socket.writable) return;
-    if (parts.length === 1) return void this.#socket.write(parts[0] as Uint8Array);
-    this.#socket.cork();
-    for (const part of parts) this.#socket.write(part);
-    this.#socket.uncork();
+    this.#writer.write(parts);
   }
 
   pause(): void {
@@ -66,6 +65,7 @@ export class SocketChannel implements ByteChannel {
   end(): void {
     if (this.#ending) return;
     this.#ending = true;
+    this.#writer.flush();
     linger(this.#socket, this.#times);
     this.#socket.resume();
   }

@@ -1,6 +1,6 @@
 // Holds a session's output back until its client can take it.
 
-import { MAX_SENT_PAYLOAD_BYTES } from '../limits.ts';
+import { MAX_SENT_PAYLOAD_BYTES, PENDING_ENTRY_COST_BYTES } from '../limits.ts';
 import { OUTBOUND_HIGH_WATER, type OutputStream } from '../transport.ts';
 
 type Held = { readonly stream: OutputStream; readonly chunk: Uint8Array };
@@ -13,6 +13,7 @@ export class GatedOutput {
   readonly #send: (stream: OutputStream, chunk: Uint8Array) => void;
   #frames = 0;
   #held: Held[] = [];
+  /** With the cost of holding it. */
   #bytes = 0;
 
   constructor(send: (stream: OutputStream, chunk: Uint8Array) => void) {
@@ -32,7 +33,7 @@ export class GatedOutput {
   write(stream: OutputStream, chunk: Uint8Array): void {
     if (this.#held.length === 0 && this.#admit(chunk)) return this.#send(stream, chunk);
     this.#held.push({ stream, chunk });
-    this.#bytes += chunk.length;
+    this.#bytes += chunk.length + PENDING_ENTRY_COST_BYTES;
   }
 
   /** Lets so many frames more go, those that are held first. */
@@ -42,7 +43,7 @@ export class GatedOutput {
     for (const { stream, chunk } of this.#held) {
       if (!this.#admit(chunk)) break;
       this.#send(stream, chunk);
-      this.#bytes -= chunk.length;
+      this.#bytes -= chunk.length + PENDING_ENTRY_COST_BYTES;
       sent += 1;
     }
     this.#held = this.#held.slice(sent);

@@ -1,8 +1,9 @@
-// Puts messages and control frames of one connection onto its socket: a small head of its own, then the shared chunk as it is.
+// Sends messages and control frames of one connection: a small head of its own, then the shared chunk as it is.
 
 import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import type { Subprotocol } from '@berth/attach-protocol';
+import { SocketWriter } from '../socket-writer.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport.ts';
 import { closeFrame, frameHead, wholeFrame } from './frame-header.ts';
 import { MAX_SENT_PAYLOAD_BYTES } from '../limits.ts';
@@ -15,41 +16,35 @@ const DIGIT_ZERO = 48;
 
 /** One per connection. Sends nothing once the socket has been ended. */
 export class MessageSender {
-  readonly #socket: Socket;
+  readonly #writer: SocketWriter;
   readonly #encoding: Subprotocol['encoding'];
   /** A ping that came while too much was queued; only the newest is answered (RFC 6455, 5.5.3). */
   #latePing: Uint8Array | undefined;
 
   constructor(socket: Socket, { encoding }: Pick<Subprotocol, 'encoding'>) {
-    this.#socket = socket;
+    this.#writer = new SocketWriter(socket);
     this.#encoding = encoding;
     socket.on('drain', () => this.#answerLate());
   }
 
   /** As much waits in user space as may stand in front of a pong. */
   get full(): boolean {
-    return this.#socket.writableLength >= OUTBOUND_HIGH_WATER;
+    return this.#writer.queued >= OUTBOUND_HIGH_WATER;
   }
 
   get idle(): boolean {
-    return this.#socket.writableLength === 0;
+    return this.#writer.queued === 0;
   }
 
   /** One message, or several where the payload is longer than one may be. An empty payload gives the channel alone. */
   message(channel: number, payload: Uint8Array): void {
-    if (!this.#socket.writable) return;
-    this.#socket.cork();
     let at = 0;
     do {
       const part = payload.length <= MAX_SENT_PAYLOAD_BYTES ? payload : payload.subarray(at, at + MAX_SENT_PAYLOAD_BYTES);
       if (this.#encoding === 'binary') this.#binary(channel, part);
-      else
-        this.#socket.write(
-          wholeFrame(OPCODE.text, Buffer.from(String.fromCharCode(DIGIT_ZERO + channel) + asBase64(part), 'latin1')),
-        );
+      else this.#frame(wholeFrame(OPCODE.text, Buffer.from(String.fromCharCode(DIGIT_ZERO + channel) + asBase64(part), 'latin1')));
       at += part.length;
     } while (at < payload.length);
-    this.#socket.uncork();
   }
 
   ping(payload: Uint8Array = EMPTY): void {
@@ -71,9 +66,14 @@ export class MessageSender {
     this.#frame(code === undefined ? wholeFrame(OPCODE.close, EMPTY) : closeFrame(code, reason));
   }
 
+  /** Hands on what waits to be sent with others: to be called before the socket is ended. */
+  flush(): void {
+    this.#writer.flush();
+  }
+
   #binary(channel: number, payload: Uint8Array): void {
-    this.#socket.write(frameHead(OPCODE.binary, payload.length + 1, CHANNEL_BYTES[channel]));
-    if (payload.length > 0) this.#socket.write(payload);
+    const head = frameHead(OPCODE.binary, payload.length + 1, CHANNEL_BYTES[channel]);
+    this.#writer.write(payload.length === 0 ? [head] : [head, payload]);
   }
 
   #answerLate(): void {
@@ -82,7 +82,7 @@ export class MessageSender {
   }
 
   #frame(frame: Buffer): void {
-    if (this.#socket.writable) this.#socket.write(frame);
+    this.#writer.write([frame]);
   }
 }
 

@@ -233,6 +233,7 @@ export class PortForwardWebSocket implements PortForwardTransport {
     clearTimeout(this.#quiet);
     this.#keepalive.stop();
     this.#readOn();
+    this.#sender.flush();
     linger(this.#socket, this.#times.linger);
     // Whoever waits for room is let go: nothing more is sent.
     this.#drained();

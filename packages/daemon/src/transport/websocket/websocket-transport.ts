@@ -223,6 +223,7 @@ export class WebSocketTransport implements Transport {
   #end(): void {
     this.#keepalive.stop();
     this.#readOn();
+    this.#sender.flush();
     linger(this.#socket, this.#times.linger);
   }
 
