@@ -19,7 +19,10 @@ export async function removeContainer(
   await deps.mutex.run(container.id, async () => {
     if (!store.has(container)) return;
     await killContainer(deps, container, signal);
-    await container.update(removing);
+    // A full disk does not stand in the way of what makes room: after a daemon's death the removal is repeated by whoever asked for it.
+    await container
+      .update(removing, { keep: true })
+      .catch((error: unknown) => deps.log.warn({ container: container.id, err: error }, 'a removal could not be written down'));
     if (!(await settledWithin(container.released, LAST_READERS_MS))) container.shim()?.close();
     await deps.runtime.removeContainer(container.meta.spec);
     await deps.records.remove(container.id);

@@ -6,7 +6,7 @@ import { sleep } from '../util/wait.ts';
 import type { Container } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
 import { readExitRecord } from './exit-record.ts';
-import { type ContainerExit, ended, exitOf, lost, mayRun, running, unknownExit } from './status.ts';
+import { type ContainerExit, type ContainerStatus, ended, exitOf, lost, mayRun, running, unknownExit } from './status.ts';
 
 /** Pause between two attempts: a shim under load needs milliseconds to listen. */
 const CONNECT_RETRY_MS = 25;
@@ -82,7 +82,7 @@ async function connect(deps: ContainerDeps, container: Container, patienceMs: nu
   }
   container.setShim(shim);
   container.released = watch(deps, container, shim);
-  await container.update(running({ pid, startedAtNs, ...(pidStartTime === undefined ? {} : { pidStartTime }) }), { keep: true });
+  await keepStatus(deps, container, running({ pid, startedAtNs, ...(pidStartTime === undefined ? {} : { pidStartTime }) }), false);
   return true;
 }
 
@@ -121,20 +121,20 @@ async function release(deps: ContainerDeps, container: Container, shim: Shim): P
 async function recordEnd(deps: ContainerDeps, container: Container, record: ExitRecord): Promise<void> {
   const exit = exitOf(record);
   deps.log.info({ container: container.id, code: exit.code, reason: exit.reason, drained: record.drained }, 'container has ended');
-  await keepEnd(deps, container, ended(exit, record.startedAtNs === 0n ? undefined : record.startedAtNs), false);
+  await keepStatus(deps, container, ended(exit, record.startedAtNs === 0n ? undefined : record.startedAtNs), false);
 }
 
-/** Shows the end even when the disk is full: the shim's record is there, or the next start finds out again. */
-async function keepEnd(
+/** Shows what has happened even when the disk is full: the next start finds out again, by the shim or its record. */
+async function keepStatus(
   deps: ContainerDeps,
   container: Container,
-  change: ReturnType<typeof ended>,
+  change: (status: ContainerStatus) => ContainerStatus,
   durable: boolean,
 ): Promise<void> {
   try {
     await container.update(change, { keep: true, durable });
   } catch (error) {
-    deps.log.error({ container: container.id, err: error }, 'the end of a container could not be written down');
+    deps.log.error({ container: container.id, err: error }, 'the state of a container could not be written down');
   }
 }
 
@@ -163,12 +163,12 @@ export async function recordLoss(deps: ContainerDeps, container: Container, exit
     await deps.runtime.killLeftovers(container.meta.spec);
   } catch (error) {
     deps.log.error({ container: container.id, err: error }, 'processes of a container without a supervisor could not be killed');
-    await container.update(lost, { keep: true });
+    await keepStatus(deps, container, lost, false);
     return;
   }
   if (!mayRun(container.status.state)) return;
   const record = await readExitRecord(deps.root, container.id);
   if (record !== undefined) return recordEnd(deps, container, record);
   deps.log.warn({ container: container.id, reason: exit.reason }, 'container has ended, nobody knows how');
-  await keepEnd(deps, container, ended(exit), true);
+  await keepStatus(deps, container, ended(exit), true);
 }

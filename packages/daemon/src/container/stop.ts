@@ -9,6 +9,8 @@ import { mayRun } from './status.ts';
 const SIGKILL = 9;
 /** After SIGKILL the shim drains for 2 s at most and writes its record; the rest is for a machine under load. */
 const KILL_WAIT_MS = 15_000;
+/** A shim answers within milliseconds, one on a machine under load within seconds; one that does not is stuck, and nobody waits for it. */
+const SIGNAL_WAIT_MS = 10_000;
 /** A grace period beyond this is this: what setTimeout can count. */
 const MAX_GRACE_MS = 2 ** 31 - 1;
 
@@ -24,7 +26,7 @@ export async function stopContainer(
   signal?: AbortSignal,
 ): Promise<void> {
   if (graceMs > 0) {
-    await deps.mutex.run(container.id, () => sendStopSignal(deps, container));
+    await deps.mutex.run(container.id, () => sendStopSignal(deps, container, signal));
     if (!mayRun(container.status.state)) return;
     if (container.status.state === 'running' && (await settledWithin(container.stopped, Math.min(graceMs, MAX_GRACE_MS), signal)))
       return;
@@ -33,15 +35,19 @@ export async function stopContainer(
   await deps.mutex.run(container.id, () => killContainer(deps, container, signal));
 }
 
-async function sendStopSignal(deps: ContainerDeps, container: Container): Promise<void> {
+async function sendStopSignal(deps: ContainerDeps, container: Container, aborted?: AbortSignal): Promise<void> {
   const shim = container.shim();
   if (container.status.state !== 'running' || container.stopSignalSent || shim === undefined) return;
   container.stopSignalSent = true;
-  try {
-    await shim.signal(container.status.stopSignal);
-  } catch (error) {
-    deps.log.warn({ container: container.id, err: error }, 'the stop signal could not be sent');
-  }
+  await answered(deps, container, shim.signal(container.status.stopSignal), aborted);
+}
+
+/** Whether the shim has sent a signal, or said that it cannot. @throws the signal's reason when that is aborted */
+async function answered(deps: ContainerDeps, container: Container, sent: Promise<void>, aborted?: AbortSignal): Promise<boolean> {
+  sent.catch((error: unknown) => deps.log.warn({ container: container.id, err: error }, 'a signal could not be sent'));
+  if (await settledWithin(sent, SIGNAL_WAIT_MS, aborted)) return true;
+  deps.log.error({ container: container.id }, 'the supervisor of a container is there and does not answer');
+  return false;
 }
 
 /** Kills every process of a container and waits until it has ended. The caller holds the container's mutex. */
@@ -49,12 +55,7 @@ export async function killContainer(deps: ContainerDeps, container: Container, s
   if (!mayRun(container.status.state)) return;
   if (container.shim() === undefined) await followShim(deps, container, 0);
   const shim = container.shim();
-  if (shim !== undefined) {
-    try {
-      await shim.signal(SIGKILL, true);
-    } catch (error) {
-      deps.log.warn({ container: container.id, err: error }, 'SIGKILL could not be sent through the shim');
-    }
+  if (shim !== undefined && (await answered(deps, container, shim.signal(SIGKILL, true), signal))) {
     if (await settledWithin(container.stopped, KILL_WAIT_MS, signal)) return;
   }
   if (mayRun(container.status.state)) {

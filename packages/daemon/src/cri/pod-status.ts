@@ -12,6 +12,7 @@ export const podStatus = (deps: CriDeps): Pick<Handlers<typeof RuntimeService>, 
   podSandboxStatus: async ({ podSandboxId, verbose }) => {
     if (podSandboxId === '') throw new BerthError('invalid-argument', 'ID_MISSING', 'missing required pod_sandbox_id');
     const pod = deps.pods.store.get(podSandboxId);
+    await deps.pods.refresh([pod]);
     return {
       status: {
         ...summary(pod),
@@ -27,17 +28,20 @@ export const podStatus = (deps: CriDeps): Pick<Handlers<typeof RuntimeService>, 
     };
   },
 
-  listPodSandbox: async ({ filter }) => ({
-    items: deps.pods.store
-      .list()
-      .filter(
-        (pod) =>
-          (filter === undefined || filter.id === '' || pod.id.startsWith(filter.id)) &&
-          (filter?.state === undefined || stateOf(pod) === filter.state.state) &&
-          labelsMatch(pod.meta.spec.config.labels, filter?.labelSelector),
-      )
-      .map(summary),
-  }),
+  listPodSandbox: async ({ filter }) => {
+    await deps.pods.refresh(deps.pods.store.list());
+    return {
+      items: deps.pods.store
+        .list()
+        .filter(
+          (pod) =>
+            (filter === undefined || filter.id === '' || pod.id.startsWith(filter.id)) &&
+            (filter?.state === undefined || stateOf(pod) === filter.state.state) &&
+            labelsMatch(pod.meta.spec.config.labels, filter?.labelSelector),
+        )
+        .map(summary),
+    };
+  },
 });
 
 const stateOf = (pod: Pod): PodSandboxState =>

@@ -2,18 +2,23 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, open, readdir, rename, rm, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { BerthError } from '../util/errors.ts';
+import { removeTrees } from '../util/trees.ts';
 
 const run = promisify(execFile);
 
 const OUT_OF_SPACE = new Set<unknown>(['ENOSPC', 'EDQUOT']);
 
+const NO_SPACE = 'IMAGE_NO_SPACE';
+
+/** Whether it is what `explained` makes of a full disk. */
+export const isNoSpace = (error: unknown): boolean => error instanceof BerthError && error.code === NO_SPACE;
+
 /** Turns "disk full" into an error that says so; everything else stays what it is. */
 export function explained(error: unknown): unknown {
   if (!(error instanceof Error) || !('code' in error) || !OUT_OF_SPACE.has(error.code)) return error;
-  return new BerthError('resource-exhausted', 'IMAGE_NO_SPACE', 'there is no room left on the disk of the root directory', {
+  return new BerthError('resource-exhausted', NO_SPACE, 'there is no room left on the disk of the root directory', {
     cause: error,
   });
 }
@@ -60,23 +65,6 @@ export async function anonymousFile(directory: string): Promise<FileHandle> {
 /** Forces what has been written to the file system of `path` onto the disk: tar's thousands of files at once. */
 export async function syncFileSystem(path: string): Promise<void> {
   await run('sync', ['--file-system', path]);
-}
-
-/** The tar of a daemon that was killed may write for a moment longer, until it notices that its input has ended. */
-const REMOVE_ATTEMPTS = 20;
-const REMOVE_PAUSE_MS = 50;
-
-/** Removes trees. Not with Node's own `rm`: names in images need not be UTF-8, and it would keep the event loop busy. */
-export async function removeTrees(paths: readonly string[]): Promise<void> {
-  for (let attempt = 1; paths.length > 0; attempt++) {
-    try {
-      await run('rm', ['--recursive', '--force', '--one-file-system', '--', ...paths]);
-      return;
-    } catch (error) {
-      if (attempt === REMOVE_ATTEMPTS) throw error;
-      await sleep(REMOVE_PAUSE_MS);
-    }
-  }
 }
 
 /** Removes everything in a directory. */

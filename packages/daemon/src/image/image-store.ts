@@ -7,7 +7,7 @@ import { KeyedMutex } from '../util/keyed-mutex.ts';
 import type { Log } from '../util/log.ts';
 import { readArchive } from './archive.ts';
 import { bounded, decompressed, fileRange, received } from './bytes.ts';
-import { anonymousFile, dropHalfReplaced, explained, syncFileSystem } from './files.ts';
+import { anonymousFile, dropHalfReplaced, explained, isNoSpace, syncFileSystem } from './files.ts';
 import { parseImageConfig } from './image-config.ts';
 import { readIndex, toImage, writeIndex, type ImageRecord } from './image-index.ts';
 import type { Image, ImageStore } from './image.ts';
@@ -114,9 +114,28 @@ class FileImageStore implements ImageStore {
       }
       const others = this.#records().filter((other) => other !== record);
       // Shown before it is written: from here on no container can be made of it.
-      await this.#replace(names.length === 0 ? others : [...others, { ...record, names }]);
+      if (names.length > 0) await this.#replace([...others, { ...record, names }]);
+      else await this.#drop(record, others);
     });
     await this.#collect();
+  }
+
+  /** Removes an image. On a full disk its layers go first, since the index is written anew: whoever finds images without their layers drops them. */
+  async #drop(record: ImageRecord, others: readonly ImageRecord[]): Promise<void> {
+    try {
+      await this.#replace(others);
+    } catch (error) {
+      const shared = new Set(others.flatMap(({ diffIds }) => diffIds));
+      if (!isNoSpace(error) || record.diffIds.every((diffId) => shared.has(diffId))) throw error;
+      this.#show(others);
+      await this.#collectLayers();
+      await this.#replace(others).catch((cause: unknown) =>
+        this.#log.warn(
+          { image: record.id, error: String(cause) },
+          'that an image was removed could not be written down; the next start finds out',
+        ),
+      );
+    }
   }
 
   async usage(): Promise<{ readonly path: string; readonly bytes: number; readonly inodes: number }> {
@@ -240,13 +259,15 @@ class FileImageStore implements ImageStore {
 
   /** Layers go when the last image that has them is gone from the index on disk. */
   async #collect(): Promise<void> {
-    await this.#mutex.run(INDEX, async () => {
-      const needed = new Set(this.#records().flatMap(({ diffIds }) => diffIds));
-      try {
-        await this.#layers.collect((diffId) => needed.has(diffId));
-      } catch (error) {
-        this.#log.warn({ error: String(error) }, 'layers that are no longer needed could not be removed; the next start does it');
-      }
-    });
+    await this.#mutex.run(INDEX, async () => await this.#collectLayers());
+  }
+
+  async #collectLayers(): Promise<void> {
+    const needed = new Set(this.#records().flatMap(({ diffIds }) => diffIds));
+    try {
+      await this.#layers.collect((diffId) => needed.has(diffId));
+    } catch (error) {
+      this.#log.warn({ error: String(error) }, 'layers that are no longer needed could not be removed; the next start does it');
+    }
   }
 }

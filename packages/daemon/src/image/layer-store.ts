@@ -1,10 +1,11 @@
 /** The layers on disk: each unpacked once, whoever needs it, and kept while an image or a running import needs it. */
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KeyedMutex } from '../util/keyed-mutex.ts';
+import { removeTrees } from '../util/trees.ts';
 import { hashed } from './bytes.ts';
-import { emptyDirectory, removeTrees } from './files.ts';
+import { emptyDirectory } from './files.ts';
 import type { LayerRecord } from './image-index.ts';
 import type { ImageLimits } from './limits.ts';
 import { damaged } from './tar-header.ts';
@@ -120,9 +121,10 @@ export class LayerStore {
       await this.#mutex.run(layer.diffId, async () => {
         if (!isIdle(layer.diffId)) return;
         this.#layers.delete(layer.diffId);
-        const grave = await mkdtemp(join(this.#scratch, 'd'));
+        // Only renamed: a full disk may have no room for a folder.
+        const grave = join(this.#scratch, `d${randomUUID()}`);
+        await rename(this.path(layer), grave);
         graves.push(grave);
-        await rename(this.path(layer), join(grave, 'layer'));
       });
     }
     await removeTrees(graves);

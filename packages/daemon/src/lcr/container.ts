@@ -2,6 +2,7 @@
 import { chmod, chown, mkdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import type { LinuxContainerResources } from '@berth/cri-api';
 import { type ContainerSpec, type CreatedContainer, exitRecordPath } from '../runtime/runtime.ts';
+import { removeTree } from '../util/trees.ts';
 import { killAll, removeCgroup } from './cgroup-tree.ts';
 import { containerCgroups } from './cgroups.ts';
 import { frozenCgroup } from './frozen.ts';
@@ -125,9 +126,7 @@ export const removeContainer = async (host: LcrHost, spec: ContainerSpec): Promi
   // A shim that was ended while it wrote its record leaves the temporary file.
   const record = exitRecordPath(host.config.root, spec.id);
   await Promise.all(
-    [paths.state, paths.upper, paths.work, paths.resources, `${paths.resources}.tmp`, record, `${record}.tmp`].map((path) =>
-      rm(path, { recursive: true, force: true }),
-    ),
+    [paths.state, paths.upper, paths.work, paths.resources, `${paths.resources}.tmp`, record, `${record}.tmp`].map(removeTree),
   );
   await unless(['ENOENT', 'ENOTEMPTY', 'EEXIST'], rmdir(paths.root));
 };

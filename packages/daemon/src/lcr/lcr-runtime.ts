@@ -17,7 +17,7 @@ import { createContainer, frozenAt, killLeftovers, removeContainer, updateResour
 import { readHostFacts } from './host-facts.ts';
 import type { LcrHost } from './lcr-host.ts';
 import { shimBinary } from './paths.ts';
-import { createPod, podStands, removePod } from './pod.ts';
+import { createPod, podRuns, podStands, removePod } from './pod.ts';
 import { PodDialers } from './pod-dialers.ts';
 import { programFor } from './program.ts';
 import { must } from './spawn.ts';
@@ -56,6 +56,10 @@ class LcrRuntime implements Runtime {
 
   async podStands(pod: PodSpec): Promise<boolean> {
     return await podStands(await this.#ready(), pod);
+  }
+
+  async podRuns(pod: PodSpec): Promise<boolean> {
+    return await podRuns(await this.#ready(), pod);
   }
 
   async removePod(pod: PodSpec): Promise<void> {

@@ -1,5 +1,6 @@
 /** Makes and takes down pods: namespaces pinned as files, shared memory, the files that containers share. */
 import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { NamespaceMode } from '@berth/cri-api';
 import type { PodResources, PodSpec } from '../runtime/runtime.ts';
 import { readStartTime } from '../util/boot.ts';
 import { removeCgroup } from './cgroup-tree.ts';
@@ -69,9 +70,17 @@ const makeNamespaces = async (host: LcrHost, paths: PodPaths, { namespaces, host
   await writeFile(paths.pause, JSON.stringify(pause));
 };
 
-/** Every pod has pinned its uts namespace. */
+/** Every pod has pinned its uts namespace; one with a shared pid namespace also has that namespace's first process. */
 export const podStands = async (host: LcrHost, pod: PodSpec): Promise<boolean> =>
-  await isMountPoint(podPaths(host.config, safeId('pod id', pod.id)).uts);
+  (await isMountPoint(podPaths(host.config, safeId('pod id', pod.id)).uts)) && (await podRuns(host, pod));
+
+/** False when the first process of a shared pid namespace has ended: the kernel has ended all others with it, and lets none in any more. */
+export const podRuns = async (host: LcrHost, pod: PodSpec): Promise<boolean> => {
+  const { pid = NamespaceMode.POD } = pod.config.linux?.securityContext?.namespaceOptions ?? {};
+  if (pid !== NamespaceMode.POD) return true;
+  const pause = await readPause(podPaths(host.config, safeId('pod id', pod.id)));
+  return pause === undefined || (await isPause(pause));
+};
 
 /** Takes a pod down, whatever is there of it. */
 export const removePod = async (host: LcrHost, pod: PodSpec): Promise<void> => {
@@ -96,12 +105,16 @@ const killPause = async (paths: PodPaths): Promise<void> => {
   }
 };
 
-const findPause = async (paths: PodPaths): Promise<readonly number[]> => {
+const readPause = async (paths: PodPaths): Promise<Pause | undefined> => {
   const text = await unless(['ENOENT'], readFile(paths.pause, 'utf8'));
-  if (text !== undefined) {
-    const { pid, startTime } = JSON.parse(text) as Pause;
-    return (await readStartTime(pid)) === startTime ? [pid] : [];
-  }
+  return text === undefined ? undefined : (JSON.parse(text) as Pause);
+};
+
+const isPause = async ({ pid, startTime }: Pause): Promise<boolean> => (await readStartTime(pid)) === startTime;
+
+const findPause = async (paths: PodPaths): Promise<readonly number[]> => {
+  const pause = await readPause(paths);
+  if (pause !== undefined) return (await isPause(pause)) ? [pause.pid] : [];
   // The daemon died between making the process and writing its pid: whoever is in the pinned namespace belongs to the pod.
   if (!(await isMountPoint(paths.pid))) return [];
   const { ino } = await stat(paths.pid, { bigint: true });

@@ -15,8 +15,9 @@ const POLL_MS = 2;
 
 const alive = async (pid: number, binary: string): Promise<boolean> => {
   const exe = await unless(['ENOENT', 'ESRCH', 'EACCES'], readlink(`/proc/${pid}/exe`));
-  // An upgrade replaces the binary; the kernel then marks the old one as deleted.
-  return exe === binary || exe === `${binary} (deleted)`;
+  // An upgrade gives the old binary a name of its own behind the same one (see host.ts), or replaces it: the kernel then says "deleted".
+  const file = exe?.replace(/ \(deleted\)$/, '');
+  return file === binary || file?.startsWith(`${binary}.`) === true;
 };
 
 /**

@@ -28,7 +28,16 @@ describe('resolveUser', () => {
     assert.equal(resolve({ imageUser: ':named' }), '0:4000 4000 /root');
   });
 
-  test('a name that looks like a number is a name first', () => assert.equal(resolve({ imageUser: '1234' }), '55:56 56 /'));
+  test('a number is an id, also where passwd or group has it as a name', () => {
+    const passwd = '1000:x:0:0::/root:/bin/sh\n';
+    const group = '1000:x:0:1000\n';
+    for (const changes of [{ runAsUser: 1000n }, { runAsUsername: '1000' }, { imageUser: '1000' }, { imageUser: '1000:1000' }]) {
+      const { uid, home } = resolveUser(request(changes), passwd, group);
+      assert.deepEqual([uid, home], [1000, '/']);
+    }
+    assert.equal(resolveUser(request({ imageUser: '1000:1000' }), passwd, group).gid, 1000);
+    assert.equal(resolve({ imageUser: '1234' }), '1234:0 0 /');
+  });
 
   test('the request wins over the image', () => {
     assert.equal(resolve({ imageUser: 'app', runAsUser: 0n }), '0:0 0 /root');

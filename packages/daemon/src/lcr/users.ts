@@ -87,20 +87,23 @@ export const resolveUser = (request: UserRequest, passwdFile: string, groupFile:
   return { uid: entry.uid, gid, groups: [...new Set([gid, ...fromImage, ...extra])], home: entry.home };
 };
 
+/** Numbers are ids, never names, as other runtimes have it: an image whose passwd calls root `1000` must not turn a request for 1000 into root. */
+const ID = /^-?\d+$/;
+
 const findUser = (field: string, user: string, passwd: readonly Passwd[]): Passwd => {
   const wanted = user === '' ? '0' : user;
-  const named = passwd.find(({ name }) => name === wanted);
-  if (named) return named;
-  if (/^-?\d+$/.test(wanted)) {
+  if (ID.test(wanted)) {
     const uid = checked(field, BigInt(wanted));
     return passwd.find((entry) => entry.uid === uid) ?? { name: '', uid, gid: 0, home: '/' };
   }
-  throw invalid(field, `the image has no user "${wanted}"`);
+  const named = passwd.find(({ name }) => name === wanted);
+  if (named === undefined) throw invalid(field, `the image has no user "${wanted}"`);
+  return named;
 };
 
 const findGroup = (field: string, group: string, groups: readonly Group[]): number => {
+  if (ID.test(group)) return checked(field, BigInt(group));
   const named = groups.find(({ name }) => name === group);
-  if (named) return named.gid;
-  if (/^-?\d+$/.test(group)) return checked(field, BigInt(group));
-  throw invalid(field, `the image has no group "${group}"`);
+  if (named === undefined) throw invalid(field, `the image has no group "${group}"`);
+  return named.gid;
 };

@@ -16,6 +16,8 @@ export interface Runtime {
   createPod(pod: PodSpec): Promise<PodResources>;
   /** False when what createPod made is gone: the state folder was emptied, the machine restarted. */
   podStands(pod: PodSpec): Promise<boolean>;
+  /** False when nothing can run in the pod any more, though what createPod made is there: its shared pid namespace has ended. Cheap. */
+  podRuns(pod: PodSpec): Promise<boolean>;
   /** Takes down what createPod made; also cleans up after a crash. Idempotent; never fails because something is gone. */
   removePod(pod: PodSpec): Promise<void>;
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ContainerState } from '@berth/cri-api';
+import { ContainerState, PodSandboxState } from '@berth/cri-api';
 import { type ServiceError, status as grpc } from '@grpc/grpc-js';
 import { DaemonUnderTest } from '../testing/daemon-under-test.ts';
 
@@ -20,6 +20,31 @@ test('stopping a pod ends its running containers, removing it removes them', asy
   await host.cri.removePodSandbox({ podSandboxId: pod });
   assert.equal((await host.cri.listContainers({})).containers.length, 0);
   assert.equal(host.runtime.containers.size + host.runtime.pods.size, 0);
+});
+
+test('a pod that has ended by itself is stopped once, by whoever asks how it is; what fails is tried again', async () => {
+  await using host = await DaemonUnderTest.start();
+  const { pod, container } = await host.running('pod', { command: ['ignore-signals'] });
+  const other = await host.pod('other');
+  host.runtime.podsEnded.add(pod);
+  let removals = 0;
+  host.runtime.before = (operation) => {
+    if (operation === 'removePod' && removals++ === 0) throw new Error('busy');
+  };
+  const states = async () =>
+    (await host.cri.listPodSandbox({})).items.map(({ id, state }) => [id, state] as const).toSorted(([, a], [, b]) => a - b);
+  assert.deepEqual(
+    (await states()).map(([, state]) => state),
+    [PodSandboxState.SANDBOX_READY, PodSandboxState.SANDBOX_READY],
+  );
+  await Promise.all(Array.from({ length: 20 }, states));
+  assert.equal(removals, 2);
+  assert.deepEqual(await states(), [
+    [other, PodSandboxState.SANDBOX_READY],
+    [pod, PodSandboxState.SANDBOX_NOTREADY],
+  ]);
+  const { status } = await host.cri.containerStatus({ containerId: container });
+  assert.equal(status?.state, ContainerState.CONTAINER_EXITED);
 });
 
 test('50 parallel calls of each kind on one pod leave one outcome', async () => {

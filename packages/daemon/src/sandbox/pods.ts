@@ -6,6 +6,7 @@ import { BerthError } from '../util/errors.ts';
 import type { PodDeps } from './deps.ts';
 import type { Pod } from './pod.ts';
 import { finishPods, recoverPods } from './recovery.ts';
+import { refreshPod } from './refresh.ts';
 import { removePod } from './remove.ts';
 import { runPod } from './run.ts';
 import { stopPod } from './stop.ts';
@@ -24,6 +25,11 @@ export class Pods {
     const doomed = await recoverPods(this.#deps, this.store);
     await this.#deps.containers.recover({ findPod: (id) => this.store.find(id)?.meta.spec, findImage });
     await finishPods(this.#deps, this.store, doomed);
+  }
+
+  /** Brings what is known of pods up to date; before it is shown. */
+  async refresh(pods: readonly Pod[]): Promise<void> {
+    await Promise.all(pods.map((pod) => refreshPod(this.#deps, this.store, pod)));
   }
 
   run(config: PodSandboxConfig, runtimeHandler: string): Promise<Pod> {

@@ -10,7 +10,10 @@ export async function removePod(deps: PodDeps, store: PodStore, pod: Pod, signal
   await deps.mutex.run(pod.id, async () => {
     if (!store.has(pod)) return;
     await takeDownPod(deps, pod, signal);
-    await pod.update((status) => ({ ...status, removing: true }));
+    // As for containers: a full disk does not stand in the way of what makes room.
+    await pod
+      .update((status) => ({ ...status, removing: true }), { keep: true })
+      .catch((error: unknown) => deps.log.warn({ pod: pod.id, err: error }, 'a removal could not be written down'));
     await Promise.all(deps.containers.store.ofPod(pod.id).map((container) => deps.containers.remove(container, signal)));
     await deps.runtime.removePod(pod.meta.spec);
     await deps.records.remove(pod.id);

@@ -18,6 +18,9 @@ export async function takeDownPod(deps: PodDeps, pod: Pod, signal?: AbortSignal)
   await Promise.all(deps.containers.store.ofPod(pod.id).map((container) => deps.containers.stop(container, 0, signal)));
   pod.sayGone();
   await deps.runtime.removePod(pod.meta.spec);
-  await pod.update((status) => ({ ...status, state: 'notready' }), { keep: true });
+  // The next start finds out again that nothing stands.
+  await pod
+    .update((status) => ({ ...status, state: 'notready' }), { keep: true })
+    .catch((error: unknown) => deps.log.warn({ pod: pod.id, err: error }, 'the end of a pod could not be written down'));
   deps.log.info({ pod: pod.id }, 'pod is stopped');
 }

@@ -44,6 +44,8 @@ const FIRST_PID = 5_000_000;
 export class FakeRuntime implements Runtime {
   name = 'lcr';
   readonly pods = new Map<string, PodSpec>();
+  /** Those whose shared pid namespace has ended. */
+  readonly podsEnded = new Set<string>();
   readonly containers = new Map<string, FakeContainer>();
   /** Command lines of programs besides init, in order. */
   readonly execs: string[][] = [];
@@ -71,6 +73,10 @@ export class FakeRuntime implements Runtime {
 
   async podStands(pod: PodSpec): Promise<boolean> {
     return this.pods.has(pod.id);
+  }
+
+  async podRuns(pod: PodSpec): Promise<boolean> {
+    return !this.podsEnded.has(pod.id);
   }
 
   async removePod(pod: PodSpec): Promise<void> {

@@ -2,6 +2,7 @@
 import { mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isId } from './ids.ts';
+import { removeTree } from './trees.ts';
 
 /** `record`: what never changes, written before anything is made. `status`: what changes; absent until the making has succeeded. */
 export type RecordFile = 'record' | 'status';
@@ -73,7 +74,7 @@ export class FileRecords implements Records {
   }
 
   async remove(id: string): Promise<void> {
-    await rm(join(this.#dir, id), { recursive: true, force: true });
+    await removeTree(join(this.#dir, id));
   }
 }
 
