@@ -244,6 +244,7 @@ int pod_main(int argc, char **argv, bool pause);
 int oom_hook_main(int argc, char **argv);
 int overlay_main(int argc, char **argv);
 int bind_main(int argc, char **argv);
+int node_main(int argc, char **argv);
 int dial_main(int argc, char **argv);
 
 #endif

@@ -71,8 +71,9 @@ export const planContainer = async (
   await prepareTree(tree, own);
   const user = await findUser(tree, config, image.run.user);
   const standard = await standardMounts(config, tree, own.dev, checkedPod.namespaces.ipc, shared);
-  const devices = await planDevices(config.devices, tree);
   const volumes = await planVolumes(config.mounts, tree, host.facts.selinux);
+  const covers = [...volumes.mounts, ...volumes.shared].map(({ target }) => target);
+  const devices = await planDevices(config.devices, tree, covers);
   const hidden = privileged
     ? { masked: [], readOnly: [] }
     : await planProtectedPaths(context?.maskedPaths ?? [], context?.readonlyPaths ?? [], tree);
@@ -90,9 +91,10 @@ export const planContainer = async (
     cwd,
     readOnlyRootfs: context?.readonlyRootfs ?? false,
     privileged,
-    mounts: [...standard, ...devices.mounts, ...volumes.mounts],
+    mounts: [...standard, ...volumes.mounts],
     recursiveReadOnly: volumes.recursiveReadOnly,
     ...(volumes.shared.length === 0 ? {} : { shared: volumes.shared }),
+    ...(devices.nodes.length === 0 ? {} : { nodes: devices.nodes }),
     masked: hidden.masked,
     readOnlyPaths: hidden.readOnly,
     own,

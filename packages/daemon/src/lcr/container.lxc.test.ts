@@ -1,7 +1,7 @@
 /** Real containers: what init sees of itself, looked at from inside. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { PodSpec } from '../runtime/runtime.ts';
@@ -237,6 +237,90 @@ describe('a container', { timeout: 300_000 }, () => {
       devices: [{ hostPath: readableDevice(), containerPath: '/dev/own', permissions: 'r' }],
     });
     assert.equal(asked.stdout, "read\n/bin/sh: can't create /dev/own: Operation not permitted\n");
+  });
+
+  /** Nodes of our own on the host: zero for some, full as another. */
+  const hostNodes = (name: string): string => {
+    const top = `${fixture.top}/nodes-${name}`;
+    mkdirSync(`${top}/sub`, { recursive: true });
+    for (const [path, minor] of [
+      ['zero', '5'],
+      ['sub/full', '7'],
+    ] as const) {
+      execFileSync('mknod', [`${top}/${path}`, 'c', '1', minor]);
+      chownSync(`${top}/${path}`, 0, 2000);
+      chmodSync(`${top}/${path}`, 0o640);
+    }
+    return top;
+  };
+  const SHOW = "stat -c '%n %F %t:%T %a %u:%g'";
+
+  test('a node is the container’s own: as on the host, under any name below /dev, and the host’s stays as it is', async () => {
+    const top = hostNodes('own');
+    const before = statSync(`${top}/zero`);
+    const config = {
+      devices: [
+        { hostPath: `${top}/zero`, containerPath: '/dev/mapper/a b', permissions: 'r' },
+        { hostPath: top, containerPath: '/dev/all', permissions: 'rw' },
+      ],
+    };
+    const script = `${SHOW} "/dev/mapper/a b" /dev/all/zero /dev/all/sub/full; head -c 3 "/dev/mapper/a b" | wc -c; (echo x > /dev/all/sub/full) 2>&1`;
+    const shown =
+      '/dev/mapper/a b character special file 1:5 640 0:2000\n/dev/all/zero character special file 1:5 640 0:2000\n/dev/all/sub/full character special file 1:7 640 0:2000\n3\n';
+    const changed = `chmod 666 "/dev/mapper/a b" && chown 1000:1000 "/dev/mapper/a b" && ${SHOW} "/dev/mapper/a b"`;
+    const ordinary = await fixture.run(pod, `${script}; ${changed}`, config);
+    assert.equal(
+      ordinary.stdout,
+      `${shown}sh: write error: No space left on device\n/dev/mapper/a b character special file 1:5 666 1000:1000\n`,
+    );
+    const user = await fixture.run(pod, script, {
+      ...config,
+      ...context({ runAsUser: { value: '1000' }, runAsGroup: { value: '2000' } }),
+    });
+    assert.equal(user.stdout, `${shown}/bin/sh: can't create /dev/all/sub/full: Permission denied\n`);
+    const stranger = await fixture.run(pod, '(: < /dev/all/zero) 2>&1', {
+      ...config,
+      ...context({ runAsUser: { value: '1000' } }),
+    });
+    assert.equal(stranger.stdout, "/bin/sh: can't open /dev/all/zero: Permission denied\n");
+    const privileged = await fixture.run(
+      await fixture.pod({ linux: { securityContext: { privileged: true } } }),
+      `${script}; ${changed}; [ -c /dev/kmsg ] && echo kmsg`,
+      { ...config, ...context({ privileged: true }) },
+    );
+    assert.equal(privileged.stdout, `${ordinary.stdout}kmsg\n`);
+    const after = statSync(`${top}/zero`);
+    assert.deepEqual([after.mode, after.uid, after.gid], [before.mode, before.uid, before.gid]);
+  });
+
+  test('a node below a volume in /dev is left to the volume, one elsewhere is refused, and nothing is made on the host', async () => {
+    const top = hostNodes('volume');
+    const volume = `${fixture.top}/dev-volume`;
+    mkdirSync(volume);
+    const mounts = [{ containerPath: '/dev/volume', hostPath: volume }];
+    const device = (containerPath: string) => ({
+      mounts,
+      devices: [{ hostPath: `${top}/zero`, containerPath, permissions: 'rwm' }],
+    });
+    assert.equal((await fixture.run(pod, 'ls /dev/volume', device('/dev/volume/zero'))).stdout, '');
+    assert.deepEqual(readdirSync(volume), []);
+    for (const [path, code] of [
+      ['/data/zero', 'FIELD_NOT_SUPPORTED'],
+      ['/dev/../zero', 'FIELD_NOT_SUPPORTED'],
+      ['/dev', 'FIELD_NOT_SUPPORTED'],
+      ['/dev/shm/zero', 'INVALID_FIELD'],
+    ] as const)
+      await assert.rejects(
+        fixture.create(pod, { command: ['/bin/true'], ...device(path) }),
+        (error: unknown) =>
+          error instanceof BerthError && error.code === code && error.message.startsWith('devices[0].container_path'),
+        path,
+      );
+    const spec = await fixture.create(pod, { command: ['/bin/true'], ...device('/dev/mqueue') });
+    await assert.rejects(
+      fixture.runtime.startContainer(spec),
+      (error: unknown) => error instanceof BerthError && error.message.includes('cannot make /dev/mqueue: File exists'),
+    );
   });
 
   test('AppArmor: a profile of a name, and none', async (t) => {

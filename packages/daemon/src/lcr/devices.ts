@@ -1,9 +1,10 @@
-/** Devices of a container: the nodes to bind and the device cgroup's allow list. */
+/** Devices of a container: the nodes to make and the device cgroup's allow list. */
 import { readdir, realpath, stat } from 'node:fs/promises';
 import type { Device } from '@berth/cri-api';
-import type { PlannedMount } from './plan.ts';
-import { errnoOf, invalid } from './refuse.ts';
+import type { PlannedNode } from './plan.ts';
+import { errnoOf, invalid, notBuilt } from './refuse.ts';
 import { type ContainerTree, normalise } from './resolve.ts';
+import { isAtOrBelow } from './shared-mounts.ts';
 
 /** mknod of anything, use of the harmless character devices, and pseudo terminals: the set that other runtimes allow. */
 const DEFAULT_RULES = [
@@ -20,50 +21,52 @@ const DEFAULT_RULES = [
   'c 136:* rwm', // pts
 ] as const;
 
-/** Nodes that one `devices` entry that names a directory may stand for. */
+/** Nodes that one request may ask for, as a directory stands for many: each is a process of LXC's at the start. */
 const MAX_NODES = 1000;
+const PERMISSIONS = 0o7777n;
 
-export type PlannedDevices = { readonly mounts: readonly PlannedMount[]; readonly rules: readonly string[] };
+export type PlannedDevices = { readonly nodes: readonly PlannedNode[]; readonly rules: readonly string[] };
 
-/** Plans the request's devices. A directory means every device node below it, as other runtimes have it. */
-export const planDevices = async (devices: readonly Device[], tree: ContainerTree): Promise<PlannedDevices> => {
-  const mounts: PlannedMount[] = [];
+/**
+ * Plans the request's devices. A directory means every device node below it, as other runtimes have it. The nodes are made anew in the
+ * container's own /dev: one that is bound is the host's, and the container could change its mode and owner for everybody. Where a volume is
+ * at or above a device's place (`covers`), what the volume has there counts, and only the permission is given.
+ */
+export const planDevices = async (
+  devices: readonly Device[],
+  tree: ContainerTree,
+  covers: readonly string[],
+): Promise<PlannedDevices> => {
+  const nodes = new Map<string, PlannedNode>();
   const rules: string[] = [...DEFAULT_RULES];
+  let left = MAX_NODES;
   for (const [index, device] of devices.entries()) {
     const field = `devices[${index}]`;
     const permissions = device.permissions || 'rwm';
     if (!/^(?!.*(.).*\1)[rwm]{1,3}$/.test(permissions))
       throw invalid(`${field}.permissions`, `"${permissions}" is not made of r, w and m`);
     const container = normalise(device.containerPath || device.hostPath);
-    for (const node of await findNodes(device.hostPath, `${field}.host_path`)) {
-      const target = await tree.resolve(`${field}.container_path`, `${container}${node.below}`, 'file');
-      if (target.path === '/' || target.stats?.isDirectory())
-        throw invalid(`${field}.container_path`, `${target.path} is a directory`);
-      mounts.push({
-        source: node.path,
-        target: target.path,
-        type: 'none',
-        options: ['bind', ...(target.host === undefined ? ['create=file'] : [])],
-      });
+    const found = await findNodes(device.hostPath, `${field}.host_path`, left);
+    left -= found.length;
+    for (const { below, ...node } of found) {
       rules.push(`${node.type} ${node.major}:${node.minor} ${permissions}`);
+      const { path, host } = await tree.resolve(`${field}.container_path`, `${container}${below}`);
+      if (!path.startsWith('/dev/')) throw notBuilt(`${field}.container_path`, `${path} is not below /dev: elsewhere is not built`);
+      if (covers.some((cover) => isAtOrBelow(path, cover))) continue;
+      if (host !== undefined) throw invalid(`${field}.container_path`, `${path} is not in the container's own /dev`);
+      nodes.set(path, { path, ...node });
     }
   }
-  return { mounts, rules };
+  return { nodes: [...nodes.values()], rules };
 };
 
-type Node = {
-  readonly path: string;
-  readonly below: string;
-  readonly type: 'b' | 'c';
-  readonly major: number;
-  readonly minor: number;
-};
+/** A node of the host; `below` is its path below the entry's. */
+type Node = Omit<PlannedNode, 'path'> & { readonly below: string };
 
-const findNodes = async (hostPath: string, field: string): Promise<readonly Node[]> => {
+const findNodes = async (hostPath: string, field: string, most: number): Promise<readonly Node[]> => {
   if (!hostPath.startsWith('/')) throw invalid(field, `"${hostPath}" is not an absolute path`);
   try {
-    const top = await realpath(hostPath);
-    const nodes = await nodesBelow(top, '', field);
+    const nodes = await nodesBelow(await realpath(hostPath), '', field, most);
     if (nodes.length === 0) throw invalid(field, `${hostPath} is not a device and has none below it`);
     return nodes;
   } catch (error) {
@@ -72,19 +75,19 @@ const findNodes = async (hostPath: string, field: string): Promise<readonly Node
   }
 };
 
-const nodesBelow = async (top: string, below: string, field: string): Promise<readonly Node[]> => {
+const nodesBelow = async (top: string, below: string, field: string, most: number): Promise<readonly Node[]> => {
   const path = `${top}${below}`;
   const stats = await stat(path, { bigint: true });
-  if (stats.isCharacterDevice() || stats.isBlockDevice())
-    return [{ path, below, type: stats.isBlockDevice() ? 'b' : 'c', ...deviceNumber(stats.rdev) }];
-  if (!stats.isDirectory()) return [];
   const nodes: Node[] = [];
-  for (const entry of await readdir(path, { withFileTypes: true })) {
+  if (stats.isCharacterDevice() || stats.isBlockDevice()) {
+    const [mode, uid, gid] = [Number(stats.mode & PERMISSIONS), Number(stats.uid), Number(stats.gid)];
+    nodes.push({ below, type: stats.isBlockDevice() ? 'b' : 'c', ...deviceNumber(stats.rdev), mode, uid, gid });
+  } else if (stats.isDirectory())
     // Links would bring in nodes under a second name, or things from elsewhere.
-    if (entry.isDirectory() || entry.isCharacterDevice() || entry.isBlockDevice())
-      nodes.push(...(await nodesBelow(top, `${below}/${entry.name}`, field)));
-    if (nodes.length > MAX_NODES) throw invalid(field, `more than ${MAX_NODES} devices`);
-  }
+    for (const entry of await readdir(path, { withFileTypes: true }))
+      if (entry.isDirectory() || entry.isCharacterDevice() || entry.isBlockDevice())
+        nodes.push(...(await nodesBelow(top, `${below}/${entry.name}`, field, most - nodes.length)));
+  if (nodes.length > most) throw invalid(field, `more than ${MAX_NODES} devices`);
   return nodes;
 };
 

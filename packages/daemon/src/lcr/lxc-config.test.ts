@@ -21,6 +21,10 @@ const PLAN: ContainerPlan = {
     { source: '/host/a b', target: '/data/c d', type: 'none', options: ['rbind', 'ro', 'rprivate'] },
   ],
   recursiveReadOnly: [],
+  nodes: [
+    { path: '/dev/fuse', type: 'c', major: 10, minor: 229, mode: 0o666, uid: 0, gid: 0 },
+    { path: '/dev/mapper/a b;c', type: 'b', major: 253, minor: 1_048_575, mode: 0o660, uid: 0, gid: 6 },
+  ],
   masked: [
     { path: '/proc/kcore', directory: false },
     { path: '/sys/firmware', directory: true },
@@ -49,6 +53,7 @@ const PRIVILEGED: ContainerPlan = {
   privileged: true,
   mounts: [],
   recursiveReadOnly: [],
+  nodes: [{ path: '/dev/own', type: 'c', major: 1, minor: 3, mode: 0o600, uid: 1, gid: 2 }],
   shared: [
     { source: '/var/lib/kubelet/pods', target: '/var/lib/kubelet/pods', readOnly: false },
     { source: '/a b', target: '/c"d', readOnly: true },
@@ -101,6 +106,7 @@ test('a newline anywhere is refused, never written', () => {
     { ...PLAN, apparmor: evil },
     { ...PLAN, namespaces: { ...PLAN.namespaces, share: { net: evil } } },
     { ...PLAN, devices: [evil] },
+    { ...PLAN, nodes: [{ path: `/dev/${evil}`, type: 'c', major: 1, minor: 3, mode: 0o600, uid: 0, gid: 0 }] },
     { ...PLAN, shared: [{ source: evil, target: '/x', readOnly: false }] },
     { ...PLAN, shared: [{ source: '/x', target: evil, readOnly: false }] },
   ];

@@ -2,7 +2,7 @@
 import type { HostFacts } from './host-facts.ts';
 import { line, mountField, shellWord } from './lxc-escape.ts';
 import type { ContainerPaths } from './paths.ts';
-import type { ContainerPlan, PlannedMount } from './plan.ts';
+import type { ContainerPlan, PlannedMount, PlannedNode } from './plan.ts';
 import { cgroupSettings, grantedOomScoreAdj, type Limits, settingDirectory } from './resources.ts';
 
 /** Terminals that a container may open in its own devpts: the kernel's default for one instance is far beyond any use. */
@@ -37,7 +37,7 @@ export const lxcConfig = (input: ConfigInput): string => {
   ].join('');
 };
 
-const rootfsLines = ({ plan, paths, hostDevicesHook }: ConfigInput): readonly string[] => [
+const rootfsLines = ({ plan, paths, shim, hostDevicesHook }: ConfigInput): readonly string[] => [
   line('lxc.rootfs.path', `dir:${paths.rootfs}`),
   ...(plan.readOnlyRootfs ? [line('lxc.rootfs.options', 'ro')] : []),
   // The shim owns stdin, stdout and stderr; LXC's console would be a second, lossy one.
@@ -46,9 +46,16 @@ const rootfsLines = ({ plan, paths, hostDevicesHook }: ConfigInput): readonly st
   line('lxc.pty.max', String(MAX_PTYS)),
   line('lxc.autodev', plan.own.dev ? '1' : '0'),
   ...(plan.own.dev ? [line('lxc.autodev.tmpfs.size', String(DEV_BYTES))] : []),
+  // Before the host's: a node that was asked for has its place first.
+  ...(plan.nodes ?? []).map((node) => nodeLine(node, shim, paths.lxcLog)),
   ...(plan.privileged && plan.own.dev ? [line('lxc.hook.autodev', shellWord(hostDevicesHook))] : []),
   line('lxc.mount.auto', autoMounts(plan)),
 ];
+
+const nodeLine = ({ path, type, major, minor, mode, uid, gid }: PlannedNode, shim: string, log: string): string => {
+  const words = [shim, 'node', log, type, ...[major, minor, mode, uid, gid].map(String), path.slice('/dev/'.length)];
+  return line('lxc.hook.autodev', words.map(shellWord).join(' '));
+};
 
 const autoMounts = ({ privileged, own }: ContainerPlan): string =>
   // proc:rw, because the read-only paths of the request say which parts of it are not.

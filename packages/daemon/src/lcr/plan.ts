@@ -19,6 +19,19 @@ export type PlannedNamespaces = {
 /** A mount in the peer group of the host's: bound by a hook, behind all of LXC's mounts. */
 export type SharedMount = { readonly source: string; readonly target: string; readonly readOnly: boolean };
 
+/** A device node that a hook makes in the container's own /dev, like the host's in everything but its place. */
+export type PlannedNode = {
+  /** Container path, below /dev. */
+  readonly path: string;
+  readonly type: 'b' | 'c';
+  readonly major: number;
+  readonly minor: number;
+  /** Permission bits. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+};
+
 /** A container whose recursively read-only sources have mounts below them: looked up again at start. */
 export type RecursiveReadOnly = { readonly source: string; readonly target: string };
 
@@ -37,6 +50,8 @@ export type ContainerPlan = {
   readonly recursiveReadOnly: readonly RecursiveReadOnly[];
   /** Absent: none. */
   readonly shared?: readonly SharedMount[];
+  /** Absent: none. */
+  readonly nodes?: readonly PlannedNode[];
   /** Paths that are hidden and paths that are made read-only, applied after all mounts. */
   readonly masked: readonly { readonly path: string; readonly directory: boolean }[];
   readonly readOnlyPaths: readonly string[];

@@ -36,4 +36,5 @@ export const refuseProtectedBelowShared = ({ masked, readOnly }: ProtectedPaths,
   }
 };
 
-const isAtOrBelow = (path: string, directory: string): boolean => path === directory || path.startsWith(`${directory}/`);
+/** By their text: both are paths without links. */
+export const isAtOrBelow = (path: string, directory: string): boolean => path === directory || path.startsWith(`${directory}/`);
