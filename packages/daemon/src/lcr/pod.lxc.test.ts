@@ -203,9 +203,20 @@ describe('a pod', { timeout: 300_000 }, () => {
       { 'memory.limit_in_bytes': '134217728', 'cpu.cfs_period_us': '200000' },
       { 'memory.max': '134217728', 'memory.swap.max': '0', 'cpu.max': '50000 200000' },
     );
+    // All or none: what the kernel has taken before it refuses is taken back.
     await assert.rejects(
-      change({ cpusetCpus: '4095' }),
-      (error: unknown) => error instanceof BerthError && error.kind === 'failed-precondition',
+      change({ cpuShares: '300', cpuQuota: '70000', memoryLimitInBytes: '67108864', cpusetCpus: '4095' }),
+      (error: unknown) =>
+        error instanceof BerthError && error.kind === 'failed-precondition' && /cpuset\.cpus = 4095: \w+$/.test(error.message),
+    );
+    has(
+      {
+        'cpu.shares': '256',
+        'cpu.cfs_quota_us': '50000',
+        'memory.limit_in_bytes': '134217728',
+        'memory.memsw.limit_in_bytes': '134217728',
+      },
+      { 'cpu.weight': '10', 'cpu.max': '50000 200000', 'memory.max': '134217728', 'memory.swap.max': '0' },
     );
     await fixture.run(pod, 'touch /dev/shm/stop');
     assert.equal((await fixture.wait(spec)).stdout, '500\n');

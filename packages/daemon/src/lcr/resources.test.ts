@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { fromJson, type JsonObject } from '@bufbuild/protobuf';
 import { LinuxContainerResourcesSchema } from '@berth/cri-api';
+import { mergeResources } from '../container/update-resources.ts';
 import { BerthError } from '../util/errors.ts';
 import { V1, V2 } from './host-facts-samples.ts';
 import { cgroupSettings, grantedOomScoreAdj, mergeLimits, parseLimits, sharesToWeight } from './resources.ts';
@@ -68,6 +69,17 @@ describe('limits', () => {
       mergeLimits(limits({ cpuShares: '5', cpusetCpus: '0' }), limits({ cpuShares: '6' })),
       limits({ cpuShares: '6', cpusetCpus: '0' }),
     );
+  });
+
+  test('later files of cgroup v2 win one by one, in what is kept as in what is shown', () => {
+    const before = fromJson(LinuxContainerResourcesSchema, { unified: { 'memory.high': '5', 'pids.max': '9' } });
+    const change = fromJson(LinuxContainerResourcesSchema, { cpuShares: '5', unified: { 'memory.high': '6', 'io.weight': '7' } });
+    const unified = { 'memory.high': '6', 'pids.max': '9', 'io.weight': '7' };
+    const kept = mergeLimits(parseLimits(before), parseLimits(change));
+    assert.deepEqual(kept, { cpuShares: '5', unified });
+    assert.deepEqual(parseLimits(mergeResources(before, change)), kept);
+    assert.deepEqual(mergeLimits(kept, limits({ cpuShares: '6' })).unified, unified);
+    assert.deepEqual(mergeLimits({}, kept).unified, unified);
   });
 
   test('what the host or the field cannot is refused by name', () => {

@@ -78,8 +78,12 @@ const oomScoreAdj = (value: bigint): string | undefined => {
   return value === 0n ? undefined : value.toString();
 };
 
-/** Later limits win, field by field: what UpdateContainerResources means. */
-export const mergeLimits = (before: Limits, after: Limits): Limits => ({ ...before, ...after });
+/** Later limits win, field by field, of cgroup v2's files file by file: what UpdateContainerResources means, and the status shows. */
+export const mergeLimits = (before: Limits, after: Limits): Limits => ({
+  ...before,
+  ...after,
+  ...(before.unified && after.unified ? { unified: { ...before.unified, ...after.unified } } : {}),
+});
 
 /** cgroup v2's weight (1-10000) for v1's shares (2-262144), by Kubernetes' formula (KEP-2254). */
 export const sharesToWeight = (shares: bigint): bigint => 1n + ((shares - 2n) * 9999n) / 262_142n;
