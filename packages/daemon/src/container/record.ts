@@ -21,6 +21,8 @@ const imageSchema = v.object({
     entrypoint: strings,
     cmd: strings,
     workingDir: v.string(),
+    // Absent: written before they were read.
+    volumes: v.optional(strings, []),
     stopSignal: v.string(),
     labels: v.record(v.string(), v.string()),
   }),

@@ -120,7 +120,7 @@ const stubSpec = (id: string): ContainerSpec => ({
     names: [],
     size: 0,
     layers: [],
-    run: { user: '', env: [], entrypoint: [], cmd: [], workingDir: '', stopSignal: '', labels: {} },
+    run: { user: '', env: [], entrypoint: [], cmd: [], workingDir: '', volumes: [], stopSignal: '', labels: {} },
   },
   secret: '0'.repeat(64),
 });

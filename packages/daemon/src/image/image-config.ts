@@ -2,12 +2,16 @@
 import * as v from 'valibot';
 import { BerthError } from '../util/errors.ts';
 import type { ImageRunConfig } from './image.ts';
+import { MAX_PATH_BYTES, MAX_VOLUMES } from './limits.ts';
 import { damaged } from './tar-header.ts';
 import type { Platform } from './platform.ts';
 
 /** Go writes what is empty as null, as nothing, or as empty. */
 const strings = v.nullish(v.array(v.string()), []);
 const text = v.nullish(v.string(), '');
+
+/** Each is looked up, and made where it is missing, in every container of the image. */
+const volume = v.pipe(v.string(), v.regex(/^\/[^\0]*$/, 'not an absolute path'), v.maxBytes(MAX_PATH_BYTES));
 
 const ConfigSchema = v.object({
   os: text,
@@ -19,6 +23,7 @@ const ConfigSchema = v.object({
       Entrypoint: strings,
       Cmd: strings,
       WorkingDir: text,
+      Volumes: v.nullish(v.pipe(v.record(volume, v.unknown()), v.maxEntries(MAX_VOLUMES)), {}),
       StopSignal: text,
       Labels: v.nullish(v.record(v.string(), v.string()), {}),
     }),
@@ -62,7 +67,7 @@ export function parseJson<S extends v.GenericSchema>(schema: S, bytes: Buffer, w
 
 export function parseImageConfig(bytes: Buffer): ImageConfig {
   const { os, architecture, config, rootfs } = parseJson(ConfigSchema, bytes, 'the image config');
-  const { User, Env, Entrypoint, Cmd, WorkingDir, StopSignal, Labels } = config;
+  const { User, Env, Entrypoint, Cmd, WorkingDir, Volumes, StopSignal, Labels } = config;
   return {
     os,
     architecture,
@@ -72,6 +77,7 @@ export function parseImageConfig(bytes: Buffer): ImageConfig {
       entrypoint: Entrypoint,
       cmd: Cmd,
       workingDir: WorkingDir,
+      volumes: Object.keys(Volumes),
       stopSignal: StopSignal,
       labels: Labels,
     },

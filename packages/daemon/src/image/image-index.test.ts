@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { toImage, type LayerRecord } from './image-index.ts';
 
-const run = { user: '', env: [], entrypoint: [], cmd: [], workingDir: '', stopSignal: '', labels: {} };
+const run = { user: '', env: [], entrypoint: [], cmd: [], workingDir: '', volumes: [], stopSignal: '', labels: {} };
 
 const layer = (diffId: string): LayerRecord => ({
   diffId,

@@ -55,6 +55,19 @@ describe('image store', () => {
     assert.ok(!existsSync(half));
   });
 
+  test('a list of images from before volumes were read is read; the next import of an image brings them', async () => {
+    const archive = dockerArchive({ layers: [base], config: { Volumes: { '/data': {} } } });
+    const { id } = await add(archive, 'x');
+    const path = join(root, 'images', 'index.json');
+    const now = readFileSync(path, 'utf8');
+    const old = now.replace('"volumes":["/data"],', '');
+    assert.notEqual(old, now);
+    writeFileSync(path, old);
+    store = await openImageStore(root, silentLog);
+    assert.deepEqual(store.find(id)?.run.volumes, []);
+    assert.deepEqual((await add(archive)).run.volumes, ['/data']);
+  });
+
   test('plain, gzip and zstd give the same image', async () => {
     const ids = new Set<string>();
     for (const bytes of [base, gzipSync(base), zstdCompressSync(base)]) ids.add((await add(bytes)).id);
@@ -68,6 +81,7 @@ describe('image store', () => {
       Entrypoint: ['/entry'],
       Cmd: null,
       WorkingDir: '/srv',
+      Volumes: { '/data': {}, '/var/lib/x': {} },
       StopSignal: 'SIGUSR1',
       Labels: { a: 'b' },
     };
@@ -82,6 +96,7 @@ describe('image store', () => {
         entrypoint: ['/entry'],
         cmd: [],
         workingDir: '/srv',
+        volumes: ['/data', '/var/lib/x'],
         stopSignal: 'SIGUSR1',
         labels: { a: 'b' },
       });
@@ -89,7 +104,23 @@ describe('image store', () => {
       assert.equal(readFileSync(join(image.layers[0] ?? '', 'app'), 'utf8'), 'program');
     }
     const bare = await add(dockerArchive({ layers: [base], config: null }));
-    assert.deepEqual(bare.run, { user: '', env: [], entrypoint: [], cmd: [], workingDir: '', stopSignal: '', labels: {} });
+    assert.deepEqual(bare.run, {
+      user: '',
+      env: [],
+      entrypoint: [],
+      cmd: [],
+      workingDir: '',
+      volumes: [],
+      stopSignal: '',
+      labels: {},
+    });
+    for (const paths of [['data'], [''], ['/a\0b'], [`/${'x'.repeat(4095)}`], Array.from({ length: 257 }, (_, i) => `/${i}`)]) {
+      const volumes = Object.fromEntries(paths.map((path) => [path, {}]));
+      await assert.rejects(add(dockerArchive({ layers: [base], config: { Volumes: volumes } })), {
+        code: 'IMAGE_ARCHIVE_DAMAGED',
+        message: /config\.Volumes/,
+      });
+    }
     const image = await add(dockerArchive(spec), 'mine');
     assert.ok(image.names.includes('docker.io/library/mine:latest'));
   });

@@ -6,6 +6,8 @@ export type ImageRunConfig = {
   readonly entrypoint: readonly string[];
   readonly cmd: readonly string[];
   readonly workingDir: string;
+  /** `VOLUME`s: absolute container paths, not normalised. */
+  readonly volumes: readonly string[];
   /** Name or number; empty: none. */
   readonly stopSignal: string;
   readonly labels: Readonly<Record<string, string>>;

@@ -34,6 +34,9 @@ export const MAX_EXTENDED_HEADER_BYTES = 1024 * 1024;
 /** Bytes of a path or link target in an archive: PATH_MAX less the final NUL. */
 export const MAX_PATH_BYTES = 4095;
 
+/** `VOLUME`s of one image: real ones have a handful. */
+export const MAX_VOLUMES = 256;
+
 /** Bytes of one component of a path: NAME_MAX of Linux's file systems. */
 export const MAX_NAME_BYTES = 255;
 

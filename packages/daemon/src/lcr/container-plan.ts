@@ -5,6 +5,7 @@ import type { ContainerSpec } from '../runtime/runtime.ts';
 import { capabilityMask, containerCapabilities } from './capabilities.ts';
 import { containerCgroups } from './cgroups.ts';
 import { planDevices } from './devices.ts';
+import { makeImageVolumes } from './image-volumes.ts';
 import type { LcrHost } from './lcr-host.ts';
 import { logLocation } from './log-location.ts';
 import { mountsAt, planVolumes } from './mounts.ts';
@@ -69,6 +70,7 @@ export const planContainer = async (
   };
   const tree = new ContainerTree(paths.rootfs);
   await prepareTree(tree, own);
+  await makeImageVolumes(image.run.volumes, config.mounts, tree);
   const user = await findUser(tree, config, image.run.user);
   const standard = await standardMounts(config, tree, own.dev, checkedPod.namespaces.ipc, shared);
   const volumes = await planVolumes(config.mounts, tree, host.facts.selinux);

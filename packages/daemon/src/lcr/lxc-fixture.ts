@@ -80,6 +80,7 @@ export class LxcFixture {
       entrypoint: [],
       cmd: ['/bin/sh'],
       workingDir: '',
+      volumes: [],
       stopSignal: '',
       labels: {},
     };

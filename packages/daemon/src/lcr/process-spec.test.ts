@@ -12,6 +12,7 @@ const image = (changes: Partial<ImageRunConfig> = {}): ImageRunConfig => ({
   entrypoint: [],
   cmd: [],
   workingDir: '',
+  volumes: [],
   stopSignal: '',
   labels: {},
   ...changes,

@@ -58,6 +58,41 @@ describe('volumes', { timeout: 300_000 }, () => {
     assert.equal(readFileSync(`${odd}/z`, 'utf8'), 'hi\n');
   });
 
+  test('VOLUMEs of an image: made where they are missing, each container has its own, and what is mounted there counts', async () => {
+    const image = layerWith((layer) => {
+      mkdirSync(`${layer}/full`);
+      writeFileSync(`${layer}/full/file`, 'of the image');
+      symlinkSync(`../..${fixture.top}/outside`, `${layer}/link`);
+    });
+    const volumes = ['/data', '/deep//er/', '/full', '/link/below', '/conf', '/mounted/below', '/dev/made', '/dev/shm/made', '/'];
+    const withVolumes = { ...image, run: { ...image.run, volumes } };
+    const script = 'cat /full/file; echo; ls -d /data /deep/er /link/below; ls /data /deep/er; echo x > /data/new && echo written';
+    for (let times = 0; times < 2; times++) {
+      const plain = await fixture.run(pod, `${script}; ls -A /dev/shm`, {}, withVolumes);
+      assert.equal(plain.stdout, 'of the image\n/data\n/deep/er\n/link/below\n/data:\n\n/deep/er:\nwritten\n', plain.stderr);
+    }
+    assert.equal(existsSync(`${fixture.top}/outside`), false);
+    const hostPath = directory();
+    const mounted = await fixture.run(
+      pod,
+      'ls /data; cat /conf',
+      {
+        mounts: [
+          { containerPath: '/data', hostPath },
+          { containerPath: '/conf', hostPath: `${hostPath}/file` },
+          { containerPath: '/mounted/', hostPath },
+        ],
+      },
+      withVolumes,
+    );
+    assert.equal(mounted.stdout, 'file\ncontent', mounted.stderr);
+    assert.deepEqual(readdirSync(hostPath), ['file']);
+    await assert.rejects(
+      fixture.create(pod, {}, { ...image, run: { ...image.run, volumes: ['/full/file/below'] } }),
+      refused('invalid-argument', /^image: \/full\/file is not a directory/),
+    );
+  });
+
   test('read-only ones cannot be written, mounts below them can', async () => {
     const hostPath = directory();
     mkdirSync(`${hostPath}/sub`);

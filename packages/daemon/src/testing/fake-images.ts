@@ -7,7 +7,16 @@ const BUSYBOX: Image = {
   names: ['docker.io/library/busybox:latest'],
   size: 4_200_000,
   layers: ['/fake/layer'],
-  run: { user: '1000:1000', env: ['PATH=/bin'], entrypoint: [], cmd: ['sh'], workingDir: '/', stopSignal: '', labels: {} },
+  run: {
+    user: '1000:1000',
+    env: ['PATH=/bin'],
+    entrypoint: [],
+    cmd: ['sh'],
+    workingDir: '/',
+    volumes: [],
+    stopSignal: '',
+    labels: {},
+  },
 };
 
 /** One image; an import adds one and keeps what it was sent. */
