@@ -31,6 +31,8 @@ async function serve(flags: Flags): Promise<void> {
   const log = createLog(config.logLevel, output);
   watchFailures(log);
   const stop = stopSignals();
+  // Elsewhere it reopens logs, and in Node it opens a debugger to every local user, which the launcher forbids; it must not end the daemon.
+  process.on('SIGUSR1', () => log.info({}, 'SIGUSR1 means nothing to berthd'));
 
   const daemon = await startDaemon(config, log, { ...hostRooms, logLinesLost: () => output.lost });
   const metrics = daemon.metricsUrl === undefined ? '' : ` metrics=${daemon.metricsUrl}`;

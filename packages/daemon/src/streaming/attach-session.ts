@@ -117,6 +117,7 @@ class AttachSession {
       unread: async () => (writer.flushed ? await this.#stdio.unreadInput() : 1),
       head: () => this.#stdio.output.live.head,
       delivered: () => this.#cursor?.caughtUp ?? true,
+      reached: (offset) => (this.#cursor?.position ?? offset) >= offset,
       signal: this.#over.signal,
     });
     if (done) this.#end(SUCCESS, 'stdin ended');

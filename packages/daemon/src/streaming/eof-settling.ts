@@ -19,6 +19,8 @@ export type Settling = {
   head(): number;
   /** Everything that was produced has been handed to the client's transport, and it took it. */
   delivered(): boolean;
+  /** Output up to this offset has been handed to the transport. */
+  reached(offset: number): boolean;
   /** The session is over anyway. */
   readonly signal: AbortSignal;
 };
@@ -38,6 +40,8 @@ export async function settleAfterEof(s: Settling): Promise<boolean> {
       if (s.head() !== head || !s.delivered()) quietSince = performance.now();
       head = s.head();
     }
+    // However slowly the client reads: what has been produced by now is its answer, all of it.
+    while (!s.reached(head)) await sleep(POLL_MS, undefined, { signal: s.signal });
     return true;
   } catch {
     // Aborted, or the shim is gone: then its own event ends the session.
