@@ -1,8 +1,11 @@
 /** Exec and ExecSync in real containers: bytes, statuses, terminals, who the program is, and that nothing of it stays. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RpcError } from '@berth/client';
@@ -173,6 +176,30 @@ test('a terminal: its size before the first command, control characters, job con
   await sleep(200);
   left.kill();
   await onlyInit();
+});
+
+test('a terminal in a container with a volume at /dev, as a pod with the /dev of its node has', async () => {
+  // Not the host's own: should this fail, that would be spoilt.
+  const dev = mkdtempSync(join(tmpdir(), 'exec-dev-'));
+  execFileSync('mount', ['-t', 'tmpfs', 'dev', dev]);
+  try {
+    for (const [name = '', major = '', minor = ''] of ['null 1 3', 'tty 5 0', 'ptmx 5 2'].map((node) => node.split(' ')))
+      execFileSync('mknod', ['-m', '666', `${dev}/${name}`, 'c', major, minor]);
+    mkdirSync(`${dev}/pts`);
+    execFileSync('mount', ['--bind', '/dev/pts', `${dev}/pts`]);
+    const node = await runContainer(daemon, pod, 'while :; do sleep 1000; done', {
+      mounts: [{ containerPath: '/dev', hostPath: dev, readonly: false }],
+    });
+    const request = { containerId: node.id, cmd: ['sh', '-c', 'tty; ls /dev/null'], stdin: true, stdout: true, tty: true };
+    using client = await AttachClient.open((await daemon.client.runtime.exec(request)).url);
+    await client.sees(/^\/dev\/pts\/\d+\r\n\/dev\/null\r\n$/);
+    assert.equal((await client.ended())?.status, 'Success');
+    await daemon.client.runtime.removeContainer({ containerId: node.id });
+    assert.ok(statSync(`${dev}/ptmx`).isCharacterDevice());
+  } finally {
+    execFileSync('umount', ['-R', dev]);
+    rmdirSync(dev);
+  }
 });
 
 test('what cannot be run is said before anything else', async () => {

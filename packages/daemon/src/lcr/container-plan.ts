@@ -1,5 +1,4 @@
 /** Decides everything about a container at CreateContainer: checks every field, resolves users and paths in the mounted root. */
-import { constants, open } from 'node:fs/promises';
 import type { ContainerConfig } from '@berth/cri-api';
 import type { ContainerSpec } from '../runtime/runtime.ts';
 import { capabilityMask, containerCapabilities } from './capabilities.ts';
@@ -10,8 +9,8 @@ import type { LcrHost } from './lcr-host.ts';
 import { logLocation } from './log-location.ts';
 import { mountsAt, planVolumes } from './mounts.ts';
 import { containerNamespaces } from './namespaces.ts';
-import { type ContainerPaths, type PodPaths, podPaths } from './paths.ts';
-import { type ContainerPlan, PLAN_VERSION, type PlannedMount } from './plan.ts';
+import { type ContainerPaths, podPaths } from './paths.ts';
+import { type ContainerPlan, PLAN_VERSION } from './plan.ts';
 import { checkPod } from './pod-check.ts';
 import { planProtectedPaths } from './protected-paths.ts';
 import { processSpec } from './process-spec.ts';
@@ -21,6 +20,7 @@ import { cgroupSettings, type Limits, parseLimits } from './resources.ts';
 import { refuseProtectedBelowShared } from './shared-mounts.ts';
 import { apparmorProfile, refuseSelinux, seccompPolicy } from './security-profiles.ts';
 import { stopSignal } from './signals.ts';
+import { planPodFiles, planSharedMemory } from './standard-mounts.ts';
 import { type ContainerUser, resolveUser } from './users.ts';
 
 /** What can be decided before anything is mounted. */
@@ -72,16 +72,19 @@ export const planContainer = async (
   await prepareTree(tree, own);
   await makeImageVolumes(image.run.volumes, config.mounts, tree);
   const user = await findUser(tree, config, image.run.user);
-  const standard = await standardMounts(config, tree, own.dev, checkedPod.namespaces.ipc, shared);
+  const readOnlyRootfs = context?.readonlyRootfs ?? false;
+  const memory = own.dev ? planSharedMemory(tree, checkedPod.namespaces.ipc, shared) : [];
   const volumes = await planVolumes(config.mounts, tree, host.facts.selinux);
   const covers = [...volumes.mounts, ...volumes.shared].map(({ target }) => target);
   const devices = await planDevices(config.devices, tree, covers);
+  // Behind the volumes, in the tree and in the plan: a volume over /etc would hide them otherwise.
+  const files = await planPodFiles(tree, shared, readOnlyRootfs, volumes.shared);
   const hidden = privileged
     ? { masked: [], readOnly: [] }
     : await planProtectedPaths(context?.maskedPaths ?? [], context?.readonlyPaths ?? [], tree);
   refuseProtectedBelowShared(hidden, volumes.shared);
   const { cwd } = processSpec(config, image.run, checkedPod.hostname, user.home);
-  // Other runtimes make a missing working directory. Where it cannot be made, the start says so.
+  // Other runtimes make a missing working directory. What is wrong with one that cannot be looked at yet (below /dev), the start says.
   await tree.resolve('working_dir', cwd, 'directory');
   const apparmor = apparmorProfile(context, host.facts);
   const { namespaces, pidTarget } = containerNamespaces(context?.namespaceOptions, checkedPod.namespaces, shared);
@@ -91,9 +94,9 @@ export const planContainer = async (
     home: user.home,
     hostname: checkedPod.hostname,
     cwd,
-    readOnlyRootfs: context?.readonlyRootfs ?? false,
+    readOnlyRootfs,
     privileged,
-    mounts: [...standard, ...volumes.mounts],
+    mounts: [...memory, ...volumes.mounts, ...files],
     recursiveReadOnly: volumes.recursiveReadOnly,
     ...(volumes.shared.length === 0 ? {} : { shared: volumes.shared }),
     ...(devices.nodes.length === 0 ? {} : { nodes: devices.nodes }),
@@ -128,49 +131,13 @@ const prepareTree = async (tree: ContainerTree, own: ContainerPlan['own']): Prom
     tree.mount({ target, host: undefined });
 };
 
-const standardMounts = async (
-  config: ContainerConfig,
-  tree: ContainerTree,
-  ownDev: boolean,
-  ipc: 'pod' | 'node',
-  pod: PodPaths,
-): Promise<readonly PlannedMount[]> => {
-  const mounts: PlannedMount[] = [];
-  if (ownDev) {
-    const source = ipc === 'pod' ? pod.shm : '/dev/shm';
-    mounts.push({ source, target: '/dev/shm', type: 'none', options: ['bind', 'nosuid', 'nodev', 'noexec', 'create=dir'] });
-    mounts.push({ source: 'mqueue', target: '/dev/mqueue', type: 'mqueue', options: ['nosuid', 'nodev', 'noexec', 'create=dir'] });
-    tree.mount({ target: '/dev/shm', host: source });
-  }
-  for (const [path, source] of [
-    ['/etc/hosts', pod.hosts],
-    ['/etc/hostname', pod.hostname],
-    ['/etc/resolv.conf', pod.resolvConf],
-  ] as const) {
-    if (mountsAt(config.mounts, path)) continue;
-    const target = await tree.resolve('image', path, 'file');
-    if (target.stats?.isDirectory()) throw invalid('image', `${path} is a directory`);
-    if (target.host === undefined) throw invalid('image', `${path} leads to ${target.path}`);
-    mounts.push({ source, target: target.path, type: 'none', options: ['bind', 'rprivate'] });
-    tree.mount({ target: target.path, host: source });
-  }
-  return mounts;
-};
-
 /** passwd and group files have thousands of lines at most; a huge one must not fill the daemon's memory. */
 const MAX_USER_FILE_BYTES = 8 * 1024 * 1024;
 
-const readInside = async (tree: ContainerTree, path: string): Promise<string> => {
-  const { host, stats } = await tree.resolve('image', path);
-  if (host === undefined || !stats?.isFile()) return '';
-  if (stats.size > MAX_USER_FILE_BYTES) throw invalid('image', `${path} is larger than ${MAX_USER_FILE_BYTES} bytes`);
-  await using file = await open(host, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  return await file.readFile('utf8');
-};
-
 const findUser = async (tree: ContainerTree, config: ContainerConfig, imageUser: string): Promise<ContainerUser> => {
   const context = config.linux?.securityContext;
-  const [passwd, group] = await Promise.all([readInside(tree, '/etc/passwd'), readInside(tree, '/etc/group')]);
+  const read = async (path: string): Promise<string> => await tree.readText('image', path, MAX_USER_FILE_BYTES);
+  const [passwd, group] = await Promise.all([read('/etc/passwd'), read('/etc/group')]);
   return resolveUser(
     {
       ...(context?.runAsUser ? { runAsUser: context.runAsUser.value } : {}),

@@ -13,6 +13,7 @@ import { mountOverlay, unmount } from './mount-points.ts';
 import { type ContainerPaths, containerPaths, LXC_NAME, lxcRunDirectories, shimBinary } from './paths.ts';
 import { type ContainerPlan, PLAN_VERSION } from './plan.ts';
 import { failed, safeId, unless } from './refuse.ts';
+import { ContainerTree } from './resolve.ts';
 import { seccompFile } from './seccomp-file.ts';
 import { endShim } from './shim-process.ts';
 import { cgroupSettings, type Limits, mergeLimits, parseLimits } from './resources.ts';
@@ -30,8 +31,7 @@ export const createContainer = async (host: LcrHost, spec: ContainerSpec): Promi
       writeFile(paths.resources, JSON.stringify(checked.limits), { mode: 0o600 }),
     ]);
     const plan = await planContainer(host, spec, paths, checked, filter);
-    if (plan.logDirectory !== undefined)
-      await mkdir(parentOf(`${plan.logDirectory}/${plan.logPath}`), { recursive: true, mode: 0o755 });
+    if (plan.logDirectory !== undefined) await makeLogParent(plan.logDirectory, plan.logPath ?? '');
     await writeFile(paths.plan, JSON.stringify(plan), { mode: 0o600 });
     return {
       stopSignal: plan.stopSignal,
@@ -47,6 +47,12 @@ export const createContainer = async (host: LcrHost, spec: ContainerSpec): Promi
 };
 
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/')) || '/';
+
+/** A container that has the log directory as a volume must not lead us elsewhere; the shim, which opens the log, follows no link there. */
+const makeLogParent = async (directory: string, path: string): Promise<void> => {
+  await mkdir(directory, { recursive: true, mode: 0o755 });
+  await new ContainerTree(directory).resolve('log_path', parentOf(`/${path}`), 'directory');
+};
 
 const makeDirectories = async (paths: ContainerPaths, topLayer: string | undefined): Promise<void> => {
   await Promise.all([mkdir(paths.state, { recursive: true, mode: 0o700 }), mkdir(paths.root, { recursive: true, mode: 0o700 })]);

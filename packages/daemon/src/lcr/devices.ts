@@ -50,10 +50,10 @@ export const planDevices = async (
     left -= found.length;
     for (const { below, ...node } of found) {
       rules.push(`${node.type} ${node.major}:${node.minor} ${permissions}`);
-      const { path, host } = await tree.resolve(`${field}.container_path`, `${container}${below}`);
+      const { path, mount } = await tree.resolve(`${field}.container_path`, `${container}${below}`);
       if (!path.startsWith('/dev/')) throw notBuilt(`${field}.container_path`, `${path} is not below /dev: elsewhere is not built`);
       if (covers.some((cover) => isAtOrBelow(path, cover))) continue;
-      if (host !== undefined) throw invalid(`${field}.container_path`, `${path} is not in the container's own /dev`);
+      if (mount?.host !== undefined) throw invalid(`${field}.container_path`, `${path} is not in the container's own /dev`);
       nodes.set(path, { path, ...node });
     }
   }

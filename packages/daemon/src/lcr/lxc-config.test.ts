@@ -72,7 +72,7 @@ const input = (plan: ContainerPlan, facts: typeof V1): ConfigInput => ({
   plan,
   facts,
   limits: { cpuShares: '512', cpuQuota: '50000', memory: '1000', memorySwap: '2000', oomScoreAdj: '-5' },
-  lateMounts: [{ source: '/host/sub', target: '/data/sub', type: 'none', options: ['bind', 'ro', 'rprivate'] }],
+  mounts: [...plan.mounts, { source: '/host/sub', target: '/data/sub', type: 'none', options: ['bind', 'ro', 'rprivate'] }],
   paths: { rootfs: '/run/berth/C/rootfs', oom: '/run/berth/C/oom', lxcLog: '/run/berth/C/lxc.log' },
   shim: '/run/berth/bin/berth-shim',
   hostDevicesHook: '/run/berth/bin/host-devices',
@@ -96,6 +96,7 @@ test('a joined pid namespace and a volume in the place of /dev', () => {
   });
   assert.match(text, /^lxc\.namespace\.share\.pid = \/proc\/7\/ns\/pid$/m);
   assert.match(text, /^lxc\.autodev = 0$/m);
+  assert.match(text, /^lxc\.pty\.max = 0$/m);
   assert.match(text, /^lxc\.mount\.auto = proc:rw$/m);
 });
 

@@ -12,8 +12,8 @@ const DEV_BYTES = 64 * 1024 * 1024;
 export type ConfigInput = {
   readonly plan: ContainerPlan;
   readonly limits: Limits;
-  /** Mounts that are known only at start, after the plan's. */
-  readonly lateMounts: readonly PlannedMount[];
+  /** The plan's mounts and those that are known only at start. */
+  readonly mounts: readonly PlannedMount[];
   readonly facts: HostFacts;
   readonly paths: Pick<ContainerPaths, 'rootfs' | 'oom' | 'lxcLog'>;
   readonly shim: string;
@@ -28,8 +28,8 @@ export const lxcConfig = (input: ConfigInput): string => {
   return [
     ...rootfsLines(input),
     ...namespaceLines(input),
-    ...plan.mounts.map(mountLine),
-    ...input.lateMounts.map(mountLine),
+    ...input.mounts.map(mountLine),
+    ...terminalLines(plan),
     ...sharedLines(input),
     ...protectionLines(plan),
     ...identityLines(input),
@@ -43,7 +43,8 @@ const rootfsLines = ({ plan, paths, shim, hostDevicesHook }: ConfigInput): reado
   // The shim owns stdin, stdout and stderr; LXC's console would be a second, lossy one.
   line('lxc.console.path', 'none'),
   line('lxc.tty.max', '0'),
-  line('lxc.pty.max', String(MAX_PTYS)),
+  // A volume at /dev is somebody's, perhaps the host's own /dev: for terminals of its own LXC would replace the ptmx in it.
+  line('lxc.pty.max', plan.own.dev ? String(MAX_PTYS) : '0'),
   line('lxc.autodev', plan.own.dev ? '1' : '0'),
   ...(plan.own.dev ? [line('lxc.autodev.tmpfs.size', String(DEV_BYTES))] : []),
   // Before the host's: a node that was asked for has its place first.
@@ -78,6 +79,13 @@ const namespaceLines = ({ plan, pidNamespace }: ConfigInput): readonly string[] 
 
 const mountLine = ({ source, target, type, options }: PlannedMount): string =>
   line('lxc.mount.entry', `${mountField('mounts', source)} ${relative(target)} ${type} ${options.join(',')} 0 0`);
+
+/**
+ * LXC 5 unmounts what is at /dev/pts even where it is to mount nothing there. With a volume at /dev it gets a mount of ours to take away, and
+ * the terminals of the volume stay; an LXC that leaves it gives the container terminals of its own.
+ */
+const terminalLines = ({ own }: ContainerPlan): readonly string[] =>
+  own.dev ? [] : [line('lxc.mount.entry', 'devpts dev/pts devpts ptmxmode=0666,mode=0620,gid=5,optional 0 0')];
 
 /** LXC makes every mount of the container's namespace a slave: what is shared with the host comes in from outside, last of all. */
 const sharedLines = ({ plan, shim, paths }: ConfigInput): readonly string[] =>

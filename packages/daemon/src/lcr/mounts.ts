@@ -2,7 +2,8 @@
 import { mkdir, realpath, stat } from 'node:fs/promises';
 import { type Mount, MountPropagation } from '@berth/cri-api';
 import { type MountEntry, mountOf, mountsBelow, readMountinfo } from './mountinfo.ts';
-import type { PlannedMount, RecursiveReadOnly, SharedMount } from './plan.ts';
+import { mountTarget } from './mount-target.ts';
+import type { ContainerPlan, PlannedMount, RecursiveReadOnly, SharedMount } from './plan.ts';
 import { errnoOf, hostCannot, invalid, notBuilt } from './refuse.ts';
 import { type ContainerTree, normalise } from './resolve.ts';
 import { refuseBelowShared, refuseUnshared } from './shared-mounts.ts';
@@ -35,8 +36,9 @@ export const planVolumes = async (mounts: readonly Mount[], tree: ContainerTree,
   const shared: SharedMount[] = [];
   for (const { mount, field } of ordered) {
     const source = await findSource(mount.hostPath, field);
-    const target = await findTarget(mount, field, source.directory, tree);
-    refuseBelowShared(`${field}.container_path`, target.path, shared);
+    const at = `${field}.container_path`;
+    const target = await mountTarget(tree, at, mount.containerPath, { name: mount.hostPath, directory: source.directory });
+    refuseBelowShared(at, target.path, shared);
     if (mount.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL) {
       if (target.options.length > 0)
         throw notBuilt(`${field}.propagation`, 'BIDIRECTIONAL is not built for places in /dev that do not exist yet');
@@ -50,7 +52,7 @@ export const planVolumes = async (mounts: readonly Mount[], tree: ContainerTree,
         options: [...bindOptions(mount, field, source.path, table), ...target.options],
       });
     if (mount.recursiveReadOnly) recursiveReadOnly.push({ source: source.path, target: target.path });
-    tree.mount({ target: target.path, host: source.path });
+    tree.mount({ target: target.path, host: source.path, readOnly: mount.readonly });
   }
   return { mounts: planned, recursiveReadOnly, shared };
 };
@@ -87,26 +89,6 @@ const findSource = async (hostPath: string, field: string): Promise<{ readonly p
   }
 };
 
-type Target = { readonly path: string; readonly options: readonly string[] };
-
-const findTarget = async (mount: Mount, field: string, directory: boolean, tree: ContainerTree): Promise<Target> => {
-  const at = `${field}.container_path`;
-  const resolved = await tree.resolve(at, mount.containerPath, directory ? 'directory' : 'file');
-  const { path } = resolved;
-  if (path === '/') throw invalid(at, 'the root of the container cannot be mounted over');
-  if (path === '/proc' || path.startsWith('/proc/')) throw invalid(at, 'nothing can be mounted over /proc');
-  if (resolved.stats && resolved.stats.isDirectory() !== directory)
-    throw invalid(
-      at,
-      directory
-        ? `${path} is not a directory, ${mount.hostPath} on the host is`
-        : `${path} is a directory, ${mount.hostPath} on the host is not`,
-    );
-  // /dev is a tmpfs that LXC makes at start, so only LXC can make the mount point there. /sys has what it has.
-  const create = resolved.host === undefined && path.startsWith('/dev/') ? [`create=${directory ? 'dir' : 'file'}`] : [];
-  return { path, options: create };
-};
-
 const bindOptions = (mount: Mount, field: string, source: string, table: readonly MountEntry[]): readonly string[] => {
   const readOnly = mount.readonly ? ['ro'] : [];
   // Only the top: each mount below gets an entry of its own, so that one that appears too late is missing rather than writable.
@@ -133,16 +115,25 @@ const propagation = (mount: Mount, field: string, source: string, table: readonl
   }
 };
 
-/** The mounts below recursively read-only sources as they are now, each read-only. */
-export const recursiveReadOnlyMounts = async (sources: readonly RecursiveReadOnly[]): Promise<readonly PlannedMount[]> => {
-  if (sources.length === 0) return [];
+/**
+ * The plan's mounts, with those that are below recursively read-only sources now, each read-only and right behind the one it belongs to:
+ * what is planned below that volume stays on top.
+ */
+export const mountsAtStart = async ({
+  mounts,
+  recursiveReadOnly,
+}: Pick<ContainerPlan, 'mounts' | 'recursiveReadOnly'>): Promise<readonly PlannedMount[]> => {
+  if (recursiveReadOnly.length === 0) return mounts;
   const table = await readMountinfo();
-  return sources.flatMap(({ source, target }) =>
-    mountsBelow(table, source).map((point) => ({
+  return mounts.flatMap((mount) => {
+    const { source, target } = mount;
+    if (!recursiveReadOnly.some((one) => one.source === source && one.target === target)) return [mount];
+    const below = mountsBelow(table, source).map((point) => ({
       source: point,
       target: `${target}${source === '/' ? point : point.slice(source.length)}`,
       type: 'none' as const,
       options: ['bind', 'ro', 'rprivate'],
-    })),
-  );
+    }));
+    return [mount, ...below];
+  });
 };

@@ -9,7 +9,7 @@ import { killLeftovers, readLimits, readPlan, removeRuntimeTraces } from './cont
 import { identitySettings } from './identity.ts';
 import type { LcrHost } from './lcr-host.ts';
 import { lxcConfig } from './lxc-config.ts';
-import { recursiveReadOnlyMounts } from './mounts.ts';
+import { mountsAtStart } from './mounts.ts';
 import { type ContainerPaths, containerPaths, hostDevicesHook, LXC_NAME, shimBinary } from './paths.ts';
 import type { ContainerPlan } from './plan.ts';
 import { processSpec, type ProcessSpec } from './process-spec.ts';
@@ -39,15 +39,15 @@ export const startContainer = async (host: LcrHost, spec: ContainerSpec): Promis
       { container: spec.id, asked: limits.oomScoreAdj, given: oom.value },
       'oom_score_adj cannot be set that low without CAP_SYS_RESOURCE',
     );
-  const [lateMounts, pidNamespace] = await Promise.all([
-    recursiveReadOnlyMounts(plan.recursiveReadOnly),
+  const [mounts, pidNamespace] = await Promise.all([
+    mountsAtStart(plan),
     plan.pidTarget === undefined ? undefined : targetNamespace(host, plan, plan.pidTarget),
   ]);
   const shim = shimBinary(host.config);
   const text = lxcConfig({
     plan,
     limits,
-    lateMounts,
+    mounts,
     facts: host.facts,
     paths,
     shim,
