@@ -1,4 +1,5 @@
 /** Devices of a container: the nodes to make and the device cgroup's allow list. */
+import type { Stats } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import type { Device } from '@berth/cri-api';
 import type { PlannedNode } from './plan.ts';
@@ -30,7 +31,7 @@ export type PlannedDevices = { readonly nodes: readonly PlannedNode[]; readonly 
 /**
  * Plans the request's devices. A directory means every device node below it, as other runtimes have it. The nodes are made anew in the
  * container's own /dev: one that is bound is the host's, and the container could change its mode and owner for everybody. Where a volume is
- * at or above a device's place (`covers`), what the volume has there counts, and only the permission is given.
+ * at or above a device's place (`covers`), the volume must have the device there, and only the permission is given.
  */
 export const planDevices = async (
   devices: readonly Device[],
@@ -50,14 +51,22 @@ export const planDevices = async (
     left -= found.length;
     for (const { below, ...node } of found) {
       rules.push(`${node.type} ${node.major}:${node.minor} ${permissions}`);
-      const { path, mount } = await tree.resolve(`${field}.container_path`, `${container}${below}`);
+      const { path, mount, stats } = await tree.resolve(`${field}.container_path`, `${container}${below}`);
       if (!path.startsWith('/dev/')) throw notBuilt(`${field}.container_path`, `${path} is not below /dev: elsewhere is not built`);
-      if (covers.some((cover) => isAtOrBelow(path, cover))) continue;
+      if (covers.some((cover) => isAtOrBelow(path, cover))) {
+        if (stats !== undefined && isNode(stats, node)) continue;
+        throw invalid(`${field}.container_path`, `${path} is in a volume that does not have this device there`);
+      }
       if (mount?.host !== undefined) throw invalid(`${field}.container_path`, `${path} is not in the container's own /dev`);
       nodes.set(path, { path, ...node });
     }
   }
   return { nodes: [...nodes.values()], rules };
+};
+
+const isNode = (stats: Stats, { type, major, minor }: Omit<PlannedNode, 'path'>): boolean => {
+  const number = deviceNumber(BigInt(stats.rdev));
+  return (type === 'b' ? stats.isBlockDevice() : stats.isCharacterDevice()) && number.major === major && number.minor === minor;
 };
 
 /** A node of the host; `below` is its path below the entry's. */
