@@ -24,13 +24,13 @@ export function isRpcError(error: unknown, code?: string): error is RpcLike {
 /** Whether the daemon says that what was asked for is not there. */
 export const isNotFound = (error: unknown): boolean => isRpcError(error) && error.status === 'NOT_FOUND';
 
-const EXIT_OF_CODE: Readonly<Record<string, number>> = {
-  COMMAND_NOT_FOUND: EXIT.commandNotFound,
-  COMMAND_NOT_EXECUTABLE: EXIT.cannotExecute,
-};
+const EXIT_OF_CODE: ReadonlyMap<string, number> = new Map([
+  ['COMMAND_NOT_FOUND', EXIT.commandNotFound],
+  ['COMMAND_NOT_EXECUTABLE', EXIT.cannotExecute],
+]);
 
 /** The exit status that a failed call stands for. */
-export const exitCodeOfRpc = (error: RpcLike): number => EXIT_OF_CODE[error.code ?? ''] ?? EXIT.failure;
+export const exitCodeOfRpc = (error: RpcLike): number => EXIT_OF_CODE.get(error.code ?? '') ?? EXIT.failure;
 
 /** The exit status that an error stands for. */
 export const exitCodeOfError = (error: unknown): number => (error instanceof CliError ? error.exitCode : EXIT.failure);

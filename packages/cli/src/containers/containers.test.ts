@@ -44,7 +44,7 @@ test('volumes', () => {
     readonly: true,
     propagation: 2,
   });
-  for (const wrong of ['/a', '/a:b', ':/b', 'data:/b', '/a:/b:rx', '/a:/b:ro:x'])
+  for (const wrong of ['/a', '/a:b', ':/b', 'data:/b', '/a:/b:rx', '/a:/b:ro:x', '/a:/b:constructor'])
     assert.throws(() => parseVolume(wrong), CliError, wrong);
 });
 
@@ -55,6 +55,7 @@ test('environment', () => {
   process.env['BERTH_TEST_VALUE'] = 'here';
   assert.deepEqual(pairs('BERTH_TEST_VALUE'), [['BERTH_TEST_VALUE', 'here']]);
   assert.deepEqual(pairs('BERTH_TEST_NO_SUCH_VALUE'), []);
+  assert.deepEqual(pairs('constructor'), []);
   assert.throws(() => parseEnv('=x'), CliError);
 });
 

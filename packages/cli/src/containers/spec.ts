@@ -22,7 +22,11 @@ export type SpecOptions = {
 
 // CRI's enums by number: their module is not loaded for the sake of five names.
 const NAMESPACE = { pod: 0, container: 1, node: 2 } as const;
-const PROPAGATION: Readonly<Record<string, 0 | 1 | 2>> = { rprivate: 0, rslave: 1, rshared: 2 };
+const PROPAGATION: ReadonlyMap<string, 0 | 1 | 2> = new Map([
+  ['rprivate', 0],
+  ['rslave', 1],
+  ['rshared', 2],
+]);
 /** What kubelet asks for: parts of /proc and /sys that tell of the host or change it. */
 const MASKED_PATHS = [
   '/proc/asound',
@@ -118,7 +122,9 @@ export function parseEnv(text: string): { key: string; value: Uint8Array }[] {
   const equals = text.indexOf('=');
   const key = equals < 0 ? text : text.slice(0, equals);
   if (key === '') throw new CliError(`-e "${text}": give KEY=VALUE, or KEY to pass on the value it has here`);
-  const value = equals < 0 ? process.env[key] : text.slice(equals + 1);
+  // Every object has a `constructor`; what is no variable is not passed on.
+  const here = Object.hasOwn(process.env, key) ? process.env[key] : undefined;
+  const value = equals < 0 ? here : text.slice(equals + 1);
   return value === undefined ? [] : [{ key, value: Buffer.from(value) }];
 }
 
@@ -134,7 +140,7 @@ export function parseVolume(text: string): { hostPath: string; containerPath: st
   let readonly = false;
   let propagation: 0 | 1 | 2 = 0;
   for (const option of options === '' ? [] : options.split(',')) {
-    const found = PROPAGATION[option];
+    const found = PROPAGATION.get(option);
     if (found !== undefined) propagation = found;
     else if (option === 'ro') readonly = true;
     else if (option !== 'rw') throw new CliError(`-v "${text}": "${option}" is none of ro, rw, rprivate, rslave, rshared`);

@@ -27,16 +27,16 @@ const RETRY_AFTER_SECONDS = '60';
 /** A daemon that is restarted is back within seconds. */
 const RETRY_SOON_SECONDS = '5';
 
-/** By the name in the Upgrade header, lower case. */
-const UPGRADES: Readonly<Record<string, JudgeUpgrade>> = {
-  'spdy/3.1': judgeSpdyUpgrade,
-  websocket: judgeWebSocketUpgrade,
-};
+/** By the name in the Upgrade header, lower case. Maps, since the name is the client's: every object has a `constructor`. */
+const UPGRADES: ReadonlyMap<string, JudgeUpgrade> = new Map([
+  ['spdy/3.1', judgeSpdyUpgrade],
+  ['websocket', judgeWebSocketUpgrade],
+]);
 
-const FORWARD_UPGRADES: Readonly<Record<string, JudgeForwardUpgrade>> = {
-  'spdy/3.1': judgeSpdyForward,
-  websocket: judgeWebSocketForward,
-};
+const FORWARD_UPGRADES: ReadonlyMap<string, JudgeForwardUpgrade> = new Map([
+  ['spdy/3.1', judgeSpdyForward],
+  ['websocket', judgeWebSocketForward],
+]);
 
 /**
  * Judges a request in a fixed order: path, method, ticket, query, upgrade. Nothing is consumed. `known` says whether a token has a
@@ -53,10 +53,10 @@ export function route(request: StreamRequest, known: (token: string, kind: Sessi
   if (from === undefined) return refusal(400, 'from must be "start" or "now"');
   const protocol = hasToken(headers.connection, 'upgrade') ? (headers.upgrade?.toLowerCase() ?? '') : '';
   if (kind === 'portforward') {
-    const judged = FORWARD_UPGRADES[protocol]?.({ method, headers }) ?? noUpgrade(FORWARD_UPGRADES);
+    const judged = FORWARD_UPGRADES.get(protocol)?.({ method, headers }) ?? noUpgrade(FORWARD_UPGRADES);
     return judged.ok ? { ok: true, kind, token, from, upgrade: judged } : judged;
   }
-  const judged = UPGRADES[protocol]?.({ method, headers }) ?? noUpgrade(UPGRADES);
+  const judged = UPGRADES.get(protocol)?.({ method, headers }) ?? noUpgrade(UPGRADES);
   return judged.ok ? { ok: true, kind, token, from, upgrade: judged } : judged;
 }
 
@@ -64,8 +64,8 @@ function isKind(word: string | undefined): word is SessionKind {
   return word === 'attach' || word === 'exec' || word === 'portforward';
 }
 
-function noUpgrade(served: object): Refusal {
-  return refusal(400, `the request must be an upgrade to ${Object.keys(served).join(' or ')}`);
+function noUpgrade(served: ReadonlyMap<string, unknown>): Refusal {
+  return refusal(400, `the request must be an upgrade to ${[...served.keys()].join(' or ')}`);
 }
 
 /** No such path, or a ticket that is unknown, used or expired: all alike, so that nothing is learnt by asking. */
@@ -76,6 +76,11 @@ export function notFound(): Refusal {
 /** The session caps are reached. The ticket is kept. */
 export function tooManySessions(message: string): Refusal {
   return refusal(429, message, { 'Retry-After': RETRY_AFTER_SECONDS });
+}
+
+/** The daemon has a bug; its log says which. */
+export function fault(): Refusal {
+  return refusal(500, 'Internal error occurred');
 }
 
 /** Nobody is served just now. */

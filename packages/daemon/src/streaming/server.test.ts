@@ -7,7 +7,9 @@ import { request as httpRequest } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { BerthError } from '../util/errors.ts';
+import { silentLog } from '../util/log.ts';
 import { targetOf } from './handler.ts';
+import { LiveSessions } from './live-sessions.ts';
 import { handlers, RawClient, type Serve, startServer, SUCCESS, ticketOf } from './test-server.ts';
 
 const WEBSOCKET = {
@@ -117,7 +119,12 @@ test('what is refused before the upgrade has its status, closes the connection a
     ['a tunnel for attach', url, 'GET', { ...WEBSOCKET, 'sec-websocket-protocol': 'SPDY/3.1+portforward.k8s.io' }, 403, /v5/],
     ['a ticket for attach on another path', url.replace('/attach/', '/portforward/'), 'POST', SPDY, 404, /not found/],
   ];
-  for (const [name, where, method, headers, status, body] of [...cases, ...spdyCases]) {
+  // What every object of JavaScript's answers to is no protocol.
+  const named = ['constructor', '__proto__', 'valueof'].flatMap((upgrade): typeof cases => [
+    [`upgrade to ${upgrade}`, url, 'GET', { ...WEBSOCKET, upgrade }, 400, /upgrade to spdy\/3\.1 or websocket/],
+    [`upgrade to ${upgrade}`, forward, 'POST', { ...SPDY, upgrade }, 400, /upgrade to spdy\/3\.1 or websocket/],
+  ]);
+  for (const [name, where, method, headers, status, body] of [...cases, ...spdyCases, ...named]) {
     const answer = await ask(where, method, headers);
     assert.equal(answer.status, status, name);
     assert.match(answer.body, body, name);
@@ -130,6 +137,38 @@ test('what is refused before the upgrade has its status, closes the connection a
   assert.equal((await ask(url, 'GET', WEBSOCKET)).status, 404, 'a used ticket');
   assert.equal((await ask(url, 'POST', SPDY)).status, 404, 'a used ticket');
   assert.deepEqual(fixture.dropped, []);
+});
+
+test('a fault of the daemon costs its request 500 and leaves the daemon, and its log has it', async () => {
+  await using fixture = await startServer(hold);
+  const url = fixture.server.issue(ticketOf());
+  let faulty = false;
+  const cursed = fixture.server.issue({
+    ...ticketOf(),
+    get containerId(): string {
+      if (faulty) throw new Error('a fault');
+      return 'c2';
+    },
+  });
+  faulty = true;
+  const answer = await ask(cursed, 'GET', WEBSOCKET);
+  assert.deepEqual([answer.status, answer.body], [500, 'Internal error occurred\n']);
+  assert.equal((await ask(url, 'GET', WEBSOCKET)).status, 101);
+});
+
+test('a fault while a session is opened ends its connection, drops its ticket and leaves the daemon', async () => {
+  const live = new LiveSessions({ log: silentLog });
+  await using fixture = await startServer(hold, {}, undefined, undefined, live);
+  const begin = live.begin.bind(live);
+  live.begin = () => {
+    live.begin = begin;
+    throw new Error('a fault');
+  };
+  const client = new RawClient(Number(new URL(fixture.server.base).port));
+  client.upgrade(fixture.url());
+  await client.untilEnd();
+  assert.equal(fixture.dropped.length, 1);
+  assert.equal((await ask(fixture.server.issue(ticketOf()), 'GET', WEBSOCKET)).status, 101);
 });
 
 test('neither Host nor Origin matters', async () => {

@@ -17,7 +17,7 @@ import { baseUrl, listen } from './listen.ts';
 import { type LiveSession, LiveSessions } from './live-sessions.ts';
 import { peerOf } from './peer.ts';
 import { refuseRequest, refuseUpgrade } from './refuse.ts';
-import { notFound, type Routed, route, type StreamRequest, tooManySessions, unavailable } from './router.ts';
+import { fault, notFound, type Routed, route, type StreamRequest, tooManySessions, unavailable } from './router.ts';
 import { failure } from './session-status.ts';
 import { SessionTable } from './session-table.ts';
 import { Tickets } from './tickets.ts';
@@ -62,6 +62,9 @@ type Parts = {
   readonly live: LiveSessions;
 };
 
+/** A request that becomes a session. */
+type Admitted = { readonly ticket: Ticket; readonly routed: Routed };
+
 /** A running streaming server. */
 export class StreamingServer implements AsyncDisposable {
   /** What URLs begin with: `https://node.example:10350`. Without `streaming.advertise` the address with its actual port. */
@@ -94,7 +97,7 @@ export class StreamingServer implements AsyncDisposable {
     };
     this.#tickets = new Tickets({ ttlMs: config.ticketTtlMs, max: config.maxTickets, expired });
     this.#sessions = new SessionTable(config);
-    http.on('request', (request: IncomingMessage, response: ServerResponse) => this.#refuse(request, response));
+    http.on('request', (request: IncomingMessage, response: ServerResponse) => this.#request(request, response));
     http.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => this.#upgrade(request, socket, head));
   }
 
@@ -177,30 +180,51 @@ export class StreamingServer implements AsyncDisposable {
   }
 
   /** A request without an upgrade never becomes a session; the router says why. */
-  #refuse(request: IncomingMessage, response: ServerResponse): void {
-    const routed = this.#route(streamRequest(request));
-    const refusal = routed.ok ? notFound() : routed;
+  #request(request: IncomingMessage, response: ServerResponse): void {
+    const refusal = this.#guarded(() => {
+      const routed = this.#route(streamRequest(request));
+      return routed.ok ? notFound() : routed;
+    });
     this.live.refused(refusal.status);
     refuseRequest(response, refusal);
   }
 
   #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
-    const routed = this.#route(streamRequest(request));
-    if (!routed.ok) {
-      this.#log.debug({ remote: socket.remoteAddress, status: routed.status, reason: routed.message }, 'upgrade refused');
-      return this.#refuseUpgrade(socket, routed);
+    const admitted = this.#guarded(() => this.#admit(streamRequest(request)));
+    if (!('ticket' in admitted)) {
+      this.#log.debug({ remote: socket.remoteAddress, status: admitted.status, reason: admitted.message }, 'upgrade refused');
+      this.live.refused(admitted.status);
+      return refuseUpgrade(socket, admitted);
     }
-    const waiting = this.#tickets.peek(routed.token, routed.kind);
-    const full = waiting === undefined ? undefined : this.#sessions.full(targetOf(waiting));
-    if (full !== undefined) return this.#refuseUpgrade(socket, tooManySessions(full.message));
-    const ticket = this.#tickets.take(routed.token, routed.kind);
-    if (ticket === undefined) return this.#refuseUpgrade(socket, notFound());
-    this.#open(ticket, routed, socket, head);
+    try {
+      this.#open(admitted.ticket, admitted.routed, socket, head);
+    } catch (error) {
+      // The connection may have become a session's: there is no way to say it on it.
+      this.#log.error({ err: error }, 'session could not be opened');
+      this.#handler.drop(admitted.ticket);
+      socket.destroy();
+    }
   }
 
-  #refuseUpgrade(socket: Socket, refusal: Refusal): void {
-    this.live.refused(refusal.status);
-    refuseUpgrade(socket, refusal);
+  /** A fault of ours costs the request that meets it, not the daemon and all of its sessions. */
+  #guarded<T>(judge: () => T): T | Refusal {
+    try {
+      return judge();
+    } catch (error) {
+      this.#log.error({ err: error }, 'request failed');
+      return fault();
+    }
+  }
+
+  /** Takes the ticket of a request that may become a session, or says why it may not. */
+  #admit(request: StreamRequest): Admitted | Refusal {
+    const routed = this.#route(request);
+    if (!routed.ok) return routed;
+    const waiting = this.#tickets.peek(routed.token, routed.kind);
+    const full = waiting === undefined ? undefined : this.#sessions.full(targetOf(waiting));
+    if (full !== undefined) return tooManySessions(full.message);
+    const ticket = this.#tickets.take(routed.token, routed.kind);
+    return ticket === undefined ? notFound() : { ticket, routed };
   }
 
   #open(ticket: Ticket, routed: Routed, socket: Socket, head: Buffer): void {
