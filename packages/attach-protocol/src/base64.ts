@@ -3,6 +3,8 @@
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
 const ENCODE = Uint8Array.from(ALPHABET, (character) => character.charCodeAt(0));
 const PADDING = '='.charCodeAt(0);
+const LINE_FEED = 10;
+const CARRIAGE_RETURN = 13;
 /** What `DECODE` holds for a byte outside the alphabet. */
 const INVALID = 255;
 const DECODE = new Uint8Array(256).fill(INVALID);
@@ -69,7 +71,15 @@ function asciiBytes(text: string): Uint8Array {
   return bytes;
 }
 
+/** One plain loop: a client decides how long the text is and how many line ends it has. */
 function withoutLineEnds(bytes: Uint8Array): Uint8Array {
-  const isLineEnd = (byte: number): boolean => byte === 10 || byte === 13;
-  return bytes.some(isLineEnd) ? bytes.filter((byte) => !isLineEnd(byte)) : bytes;
+  if (!bytes.includes(LINE_FEED) && !bytes.includes(CARRIAGE_RETURN)) return bytes;
+  const kept = new Uint8Array(bytes.length);
+  let length = 0;
+  for (let i = 0; i < bytes.length; i += 1) {
+    const byte = bytes[i] ?? 0;
+    kept[length] = byte;
+    if (byte !== LINE_FEED && byte !== CARRIAGE_RETURN) length += 1;
+  }
+  return kept.subarray(0, length);
 }

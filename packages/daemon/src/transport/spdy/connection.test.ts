@@ -71,6 +71,14 @@ test('nothing is sent before the client says something, and streams are answered
   assert.deepEqual(events, ['flush', 'flush', '1 ab', '3 c', '3 end', 'flush']);
 });
 
+test('a stream keeps nothing of its headers once it has been accepted', () => {
+  const { streams, open } = make();
+  const { streams: refused, open: openRefused } = make({ accept: false });
+  open(1);
+  openRefused(1);
+  assert.deepEqual([streams[0]?.headers.size, refused[0]?.headers.get('streamtype')], [0, 'x']);
+});
+
 test('a stream is gone when both halves have ended, in any order, or one has reset it', () => {
   const { channel, connection, events, streams, open } = make();
   for (const id of [1, 3, 5, 7]) open(id);

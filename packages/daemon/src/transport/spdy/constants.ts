@@ -46,8 +46,14 @@ export const STREAM_ID_BITS = 0x7fff_ffff;
  */
 export const MAX_CONTROL_FRAME_BYTES = 16 * 1024;
 
-/** A header block when it is decompressed: 16 KiB of it can hold 16 MiB. */
-export const MAX_HEADER_BLOCK_BYTES = 32 * 1024;
+/** A header block when it is decompressed (16 KiB of it can hold 16 MiB): forty times what Kubernetes' clients send. */
+export const MAX_HEADER_BLOCK_BYTES = 4 * 1024;
+
+/**
+ * The name that pairs the streams of a forwarded connection. Clients count, in decimal digits. It is a key as long as half of the pair
+ * waits, and of thousands of long ones of one length V8 would compare each with each.
+ */
+export const MAX_REQUEST_ID_BYTES = 128;
 
 /** Headers in one block; Kubernetes sends one to three. */
 export const MAX_HEADERS = 64;

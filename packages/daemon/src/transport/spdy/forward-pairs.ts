@@ -1,7 +1,7 @@
 // Finds the two streams that make one forwarded connection.
 
 import { Buffer } from 'node:buffer';
-import { RST_STATUS, STREAM_CREATION_MS } from './constants.ts';
+import { MAX_REQUEST_ID_BYTES, RST_STATUS, STREAM_CREATION_MS } from './constants.ts';
 import type { ForwardedData } from './forwarded-data.ts';
 import type { SpdyStream } from './stream.ts';
 
@@ -38,11 +38,12 @@ export class ForwardPairs {
   add(stream: SpdyStream): ForwardPair | undefined {
     const type = stream.headers.get('streamtype');
     const port = parsePort(stream.headers.get('port'));
-    if ((type !== 'data' && type !== 'error') || port === undefined) {
+    const request = stream.headers.get('requestid') ?? '';
+    if ((type !== 'data' && type !== 'error') || port === undefined || request.length > MAX_REQUEST_ID_BYTES) {
       stream.reset(RST_STATUS.protocolError);
       return undefined;
     }
-    const key = requestId(stream, type);
+    const key = pairKey(request, stream.id, type);
     const other = this.#waiting.get(key);
     if (other !== undefined && (other.port !== port || isData(other.half) === (type === 'data'))) {
       stream.reset(RST_STATUS.protocolError);
@@ -95,11 +96,10 @@ function drop(half: SpdyStream | ForwardedData): void {
   else half.reset();
 }
 
-/** Clients older than Kubernetes 1.1 send none: the pair is told by the order of its streams, as Kubernetes' servers do. */
-function requestId(stream: SpdyStream, type: StreamType): string {
-  const id = stream.headers.get('requestid');
-  if (id !== undefined && id !== '') return `request ${id}`;
-  return `stream ${type === 'error' ? stream.id : stream.id - NEXT_ID}`;
+/** Clients older than Kubernetes 1.1 name no request: the pair is told by the order of its streams, as Kubernetes' servers do. */
+function pairKey(request: string, id: number, type: StreamType): string {
+  if (request !== '') return `request ${request}`;
+  return `stream ${type === 'error' ? id : id - NEXT_ID}`;
 }
 
 function parsePort(text: string | undefined): number | undefined {

@@ -112,6 +112,16 @@ test('everything else is refused by name', () => {
   }
 });
 
+test('headers of 4 KiB in all are read, those of one byte more are not', () => {
+  // The count, and the length of the name and of the value, with a name of one byte.
+  const around = 4 + 4 + 1 + 4;
+  const most = 4 * 1024 - around;
+  const decoder = new HeaderDecoder();
+  const encoder = new TestHeaderEncoder();
+  assert.equal(decoder.decode(encoder.encode({ a: 'x'.repeat(most) })).get('a')?.length, most);
+  assert.throws(() => decoder.decode(encoder.encode({ a: 'x'.repeat(most + 1) })), /too long/);
+});
+
 test('a bomb costs what is allowed and no more', () => {
   const bomb = new TestHeaderEncoder().compress(Buffer.alloc(256 * 1024 * 1024));
   globalThis.gc?.();

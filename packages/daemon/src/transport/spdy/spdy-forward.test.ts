@@ -8,6 +8,7 @@ import { FakeChannel } from '../../testing/fake-channel.ts';
 import { synStream, TestHeaderEncoder } from '../../testing/spdy-client.ts';
 import type { ForwardedConnection } from '../port-forward.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport.ts';
+import { MAX_REQUEST_ID_BYTES } from './constants.ts';
 import { FrameParser } from './frame-parser.ts';
 import { dataHead, rstStream } from './frames.ts';
 import { type ForwardLimits, SpdyForward } from './spdy-forward.ts';
@@ -125,12 +126,21 @@ test('what makes no pair is reset', () => {
     sent(),
     bad.map((_, i) => `reset ${2 * i + 1} 1`),
   );
+  const long = open({ streamtype: 'error', port: '80', requestid: 'x'.repeat(MAX_REQUEST_ID_BYTES + 1) });
+  assert.deepEqual(sent(), [`reset ${long} 1`]);
+  const longest = 'x'.repeat(MAX_REQUEST_ID_BYTES);
+  const longestPair = ['error', 'data'].map((streamtype) => open({ streamtype, port: '80', requestid: longest }));
+  assert.deepEqual(
+    sent(),
+    longestPair.map((id) => `reply ${id}`),
+  );
+  assert.equal(connections.length, 1);
   const first = open({ streamtype: 'error', port: '80', requestid: 'x' });
   const again = open({ streamtype: 'error', port: '80', requestid: 'x' });
   const otherPort = open({ streamtype: 'data', port: '81', requestid: 'x' });
   const good = open({ streamtype: 'data', port: '80', requestid: 'x' });
   assert.deepEqual(sent(), [`reply ${first}`, `reset ${again} 1`, `reset ${otherPort} 1`, `reply ${good}`]);
-  assert.equal(connections.length, 1);
+  assert.equal(connections.length, 2);
 });
 
 test('half a pair is given up after its time', async () => {

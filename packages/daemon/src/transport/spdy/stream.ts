@@ -26,6 +26,7 @@ export type StreamWire = {
 };
 
 const EMPTY = new Uint8Array(0);
+const NO_HEADERS: Headers = new Map();
 const IGNORE: StreamEvents = { data: () => undefined, end: () => undefined, reset: () => undefined };
 
 /**
@@ -35,8 +36,8 @@ const IGNORE: StreamEvents = { data: () => undefined, end: () => undefined, rese
  */
 export class SpdyStream {
   readonly id: number;
-  readonly headers: Headers;
   readonly #wire: StreamWire;
+  #headers: Headers;
   #events: StreamEvents = IGNORE;
   #ourEnd: boolean;
   #clientEnd: boolean;
@@ -44,10 +45,15 @@ export class SpdyStream {
 
   constructor(id: number, headers: Headers, wire: StreamWire, flags: { readonly fin: boolean; readonly unidirectional: boolean }) {
     this.id = id;
-    this.headers = headers;
+    this.#headers = headers;
     this.#wire = wire;
     this.#clientEnd = flags.fin;
     this.#ourEnd = flags.unidirectional;
+  }
+
+  /** What the client opened it with; nothing once it has been accepted, as thousands of streams may live long. */
+  get headers(): Headers {
+    return this.#headers;
   }
 
   /** Whether what is written still goes to the client. */
@@ -63,6 +69,7 @@ export class SpdyStream {
   /** Takes the stream: answers at once, since clients discard data that comes before the answer. To be called before anything is awaited. */
   accept(events: StreamEvents): void {
     this.#events = events;
+    this.#headers = NO_HEADERS;
     this.#wire.reply(this.id);
     if (this.#clientEnd) events.end();
     this.#settle();
