@@ -190,3 +190,18 @@ test('a container that does not read: its input goes to the shim, and straight i
   got.push(read(), ...queue.splice(0));
   assert.ok(Buffer.concat(got).equals(numbered(0, written)), 'closing loses nothing');
 });
+
+test('single bytes that wait behind what the pipe has not taken do not keep the reads that they came with', async (t) => {
+  const { offer } = makePipe(t);
+  const pipe = StdinPipe.open(offer, events());
+  assert.ok(pipe !== undefined);
+  // As much as the kernel's pipe takes, and then some of what may wait here.
+  for (const bytes of [PIPE_WINDOW_BYTES, PIPE_WINDOW_BYTES / 2]) {
+    pipe.write(Buffer.alloc(bytes));
+    await sleep(5);
+  }
+  for (let i = 0; i < 100; i++) pipe.write(Buffer.from(new ArrayBuffer(PIPE_WINDOW_BYTES)).subarray(0, 1));
+  const bytes = pipe.takeBack().filter((chunk) => chunk.length === 1);
+  assert.equal(bytes.length, 100);
+  for (const { buffer } of bytes) assert.equal(buffer.byteLength, 1);
+});

@@ -1,6 +1,7 @@
 /** The pipe that is a container's stdin, opened by the daemon itself: one hop less than through the shim. */
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { ownMemory } from '../util/own-memory.ts';
 
 /**
  * Bytes that wait here for a container that does not read. As much as Linux gives a pipe: more is slower, because what the pipe takes only
@@ -76,7 +77,8 @@ export class StdinPipe {
 
   /** The caller keeps to `room`, and leaves the memory alone. */
   write(chunk: Uint8Array): void {
-    this.#waiting.push(chunk);
+    // Behind what the pipe has not taken it may wait long; otherwise it leaves within this turn, most often whole.
+    this.#waiting.push(this.#going.length > 0 ? ownMemory(chunk) : chunk);
     this.#bytes += chunk.length;
     if (this.#scheduled || this.#going.length > 0) return;
     // One read from a client may bring several pieces of input: they leave in one write.

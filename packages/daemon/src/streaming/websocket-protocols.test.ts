@@ -312,3 +312,27 @@ test('the answer to the upgrade echoes the chosen subprotocol, and none when non
     client.socket.destroy();
   }
 });
+
+test('a base64 message of 2 MiB is taken, one byte more closes with 1009', async () => {
+  const most = 2 * 2 ** 20;
+  let bytes = 0;
+  await using fixture = await startServer(
+    ({ transport }) =>
+      new Promise((resolve) =>
+        transport.start(handlers({ stdin: (chunk) => void (bytes += chunk.length), closed: () => resolve(SUCCESS) })),
+      ),
+  );
+  const client = new RawClient(Number(new URL(fixture.server.base).port));
+  client.upgrade(fixture.url(), 'v4.base64.channel.k8s.io');
+  await client.head();
+  // The channel, line ends, groups of four.
+  const payload = Buffer.alloc(most, 'A');
+  payload.write('0\n\r\n', 'latin1');
+  client.socket.write(clientFrame({ opcode: 1, payload }));
+  client.socket.write(clientFrame({ opcode: 1, claimedLength: most + 1 }));
+  const received = await client.untilEnd();
+  const closeAt = received.indexOf(0x88);
+  assert.equal(received.readUInt16BE(closeAt + 2), 1009);
+  assert.equal(bytes, ((most - 4) / 4) * 3);
+  client.socket.end();
+});

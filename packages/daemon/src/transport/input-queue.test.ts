@@ -88,3 +88,27 @@ test('a stopped queue says nothing', () => {
   queue.close('gone');
   assert.deepEqual(events, []);
 });
+
+test('what waits, and what is short, keeps no more than twice its bytes of the reads that it came with', () => {
+  const chunks: Buffer[] = [];
+  const queue = new InputQueue({ stdin: (chunk) => chunks.push(chunk), stdinEof: () => undefined, closed: () => undefined });
+  const sizes = [1, 2_000, 20_000, 40_000];
+  const pushAll = (): void => {
+    for (const bytes of sizes) {
+      queue.push(Buffer.from(new ArrayBuffer(64 * 1024)).subarray(0, bytes));
+      queue.flush();
+    }
+  };
+  pushAll();
+  const [, , long] = chunks;
+  assert.equal(long?.buffer.byteLength, 64 * 1024, 'a long one is handed on as it is');
+  chunks.splice(2, 1);
+  queue.pause();
+  pushAll();
+  queue.resume();
+  assert.deepEqual(
+    chunks.map(({ length }) => length),
+    [1, 2_000, 40_000, ...sizes],
+  );
+  for (const { length, buffer } of chunks) assert.ok(buffer.byteLength <= 2 * length, `${buffer.byteLength} for ${length}`);
+});

@@ -2,6 +2,7 @@
 
 import { Buffer } from 'node:buffer';
 import { Duplex } from 'node:stream';
+import { ownMemory, ownMemoryIfShort } from '../../util/own-memory.ts';
 import { Fifo } from '../fifo.ts';
 import { PENDING_ENTRY_COST_BYTES } from '../limits.ts';
 import type { SpdyStream } from './stream.ts';
@@ -69,7 +70,7 @@ export class ForwardedData extends Duplex {
     if (this.destroyed || this.#clientEnded) return;
     if (this.#wanted && this.#queue.length === 0) {
       this.#wanted = false;
-      this.push(piece);
+      this.push(ownMemoryIfShort(piece));
       return;
     }
     this.#queue.push(ownMemory(piece));
@@ -103,7 +104,7 @@ export class ForwardedData extends Duplex {
     }
     if (run.length > 0) {
       this.#count(-bytes - run.length * PENDING_ENTRY_COST_BYTES);
-      this.push(run.length === 1 ? run[0] : Buffer.concat(run, bytes));
+      this.push(run.length === 1 ? run[0] : ownMemoryIfShort(Buffer.concat(run, bytes)));
     } else if (this.#clientEnded) this.push(null);
     else this.#wanted = true;
   }
@@ -137,9 +138,4 @@ export class ForwardedData extends Duplex {
     this.#queuedBytes += change;
     this.#wire.queued(this, change);
   }
-}
-
-/** A small piece would keep the memory of all that was read with it. */
-function ownMemory(piece: Buffer): Buffer {
-  return piece.length * 2 < piece.buffer.byteLength ? Buffer.from(piece) : piece;
 }

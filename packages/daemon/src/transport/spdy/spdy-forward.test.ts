@@ -289,3 +289,22 @@ test('destroy ends everything and tells', async () => {
   assert.deepEqual(closed, ['ended by the server']);
   await forward.finish();
 });
+
+test('input that nobody reads keeps little more than its bytes of the reads that it came with', async () => {
+  const { channel, pair, connections } = make();
+  const id = pair(1);
+  const { data } = connections[0] as ForwardedConnection;
+  // Asked for, but not read: what comes now goes to Node's buffer, piece by piece.
+  data.read(0);
+  const dropped = Buffer.alloc(60 * KIB);
+  for (let i = 0; i < 100; i += 1) {
+    channel.receive(dataHead(id, 1), Buffer.of(i), dataHead(999, dropped.length), dropped);
+    await new Promise((resolve) => process.nextTick(resolve));
+  }
+  assert.equal(data.readableLength, 100);
+  const got: Buffer[] = [];
+  data.on('data', (chunk: Buffer) => got.push(chunk));
+  await sleep(1);
+  assert.deepEqual(Buffer.concat(got), Buffer.from(Array.from({ length: 100 }, (_, i) => i)));
+  for (const { length, buffer } of got) assert.ok(buffer.byteLength <= 2 * length, `${buffer.byteLength} for ${length}`);
+});

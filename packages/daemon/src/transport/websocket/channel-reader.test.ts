@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import { test } from 'node:test';
 import { SUBPROTOCOLS, type SubprotocolName } from '@berth/attach-protocol';
+import { collectGarbage } from '../../testing/collect-garbage.ts';
 import { ChannelReader } from './channel-reader.ts';
 
 /** Feeds messages, each a list of pieces; consecutive input is joined. */
@@ -75,4 +76,25 @@ test('base64 messages are decoded whole, bad ones dropped whole', () => {
   ]);
   const size = Buffer.from('{"Width":3,"Height":4}').toString('base64');
   assert.deepEqual(read(protocol, [[`4${size}`], [Buffer.of(255, 0)]]), ['size 3x4']);
+});
+
+test('a CLOSE in many fragments keeps none of the reads that they came with', async () => {
+  const reader = new ChannelReader(SUBPROTOCOLS['v5.channel.k8s.io'], true, {
+    stdin: () => undefined,
+    stdinEof: () => undefined,
+    resize: () => undefined,
+    malformed: () => undefined,
+  });
+  reader.messageStart();
+  reader.messagePiece(Buffer.of(255));
+  const reads = Array.from({ length: 200 }, () => {
+    const read = new ArrayBuffer(64 * 1024);
+    reader.messagePiece(Buffer.from(read, 0, 1));
+    return new WeakRef(read);
+  });
+  // What a WeakRef has shown lives to the end of the turn.
+  await new Promise((resolve) => setImmediate(resolve));
+  collectGarbage();
+  assert.ok(reads.filter((read) => read.deref() !== undefined).length < 10);
+  reader.messageEnd();
 });

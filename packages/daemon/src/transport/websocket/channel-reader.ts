@@ -1,8 +1,9 @@
 // Turns a client's data messages into what they mean on the remotecommand channels: input, its end, sizes.
 
-import { Buffer } from 'node:buffer';
+import type { Buffer } from 'node:buffer';
 import { CHANNEL, LAST_DATA_CHANNEL, SizeDecoder, type Subprotocol, type WireSize } from '@berth/attach-protocol';
 import { decodeBase64Fast } from './base64-text.ts';
+import { WholeMessage } from './whole-message.ts';
 
 /** What messages can mean. */
 export type ChannelEvents = {
@@ -32,8 +33,7 @@ export class ChannelReader {
   #resizeOpen = true;
   #channel = UNKNOWN;
   /** The message so far, where it must be whole to be understood. */
-  #kept: Buffer[] = [];
-  #keptBytes = 0;
+  readonly #kept = new WholeMessage();
 
   /** `stdin`: whether this session asked for it; without, input and its end are dropped. */
   constructor(protocol: Subprotocol, stdin: boolean, events: ChannelEvents) {
@@ -44,8 +44,7 @@ export class ChannelReader {
 
   messageStart(): void {
     this.#channel = UNKNOWN;
-    this.#kept = [];
-    this.#keptBytes = 0;
+    this.#kept.clear();
   }
 
   /** `piece` is not empty. Only a message's very first byte is the channel, however many fragments it has. */
@@ -56,16 +55,15 @@ export class ChannelReader {
       rest = piece.subarray(1);
     }
     if (rest.length === 0 || this.#channel === DROPPED) return;
-    if (this.#channel === CHANNEL.close) this.#keep(rest.subarray(0, CLOSE_BYTES_KEPT));
-    // Kept base64 is copied: the piece's memory is the socket's whole read.
-    else if (this.#protocol.encoding === 'base64') this.#keep(Buffer.from(rest));
+    if (this.#channel === CHANNEL.close) this.#kept.append(rest.subarray(0, CLOSE_BYTES_KEPT - this.#kept.length));
+    else if (this.#protocol.encoding === 'base64') this.#kept.append(rest);
     else this.#deliver(rest);
   }
 
   messageEnd(): void {
-    if (this.#channel === CHANNEL.close) this.#closeChannel(this.#takeKept());
-    else if (this.#keptBytes > 0) {
-      const decoded = decodeBase64Fast(this.#takeKept());
+    if (this.#channel === CHANNEL.close) this.#closeChannel(this.#kept.take());
+    else if (this.#kept.length > 0) {
+      const decoded = decodeBase64Fast(this.#kept.take());
       if (decoded !== undefined && decoded.length > 0) this.#deliver(decoded);
     }
   }
@@ -92,17 +90,5 @@ export class ChannelReader {
       this.#stdinOpen = false;
       this.#events.stdinEof();
     }
-  }
-
-  #keep(bytes: Buffer): void {
-    this.#kept.push(bytes);
-    this.#keptBytes += bytes.length;
-  }
-
-  #takeKept(): Buffer {
-    const whole = this.#kept.length === 1 ? (this.#kept[0] as Buffer) : Buffer.concat(this.#kept, this.#keptBytes);
-    this.#kept = [];
-    this.#keptBytes = 0;
-    return whole;
   }
 }

@@ -21,8 +21,12 @@ export const CLOSE_CODE = Object.freeze({
   tooBig: 1009,
 } as const);
 
-/** What a client may send in one frame and in one message: the limit of Kubernetes' own server, which clients were written against. */
-export const MAX_MESSAGE_BYTES = 32 * 1024 * 1024;
+/**
+ * What a client may send in one frame and in one message, by the encoding of its subprotocol. Binary: the limit of Kubernetes' own server,
+ * which clients were written against. Base64 is kept whole and decoded at once, while every other session waits: so many bytes take some
+ * milliseconds, and clients send what they read from a terminal or a file.
+ */
+export const MAX_MESSAGE_BYTES = Object.freeze({ binary: 32 * 1024 * 1024, base64: 2 * 1024 * 1024 } as const);
 
 /** Section 5.5. */
 export const MAX_CONTROL_PAYLOAD_BYTES = 125;

@@ -56,7 +56,7 @@ export class FrameParser {
   #messageBytes = 0;
   #control: Buffer[] = [];
 
-  constructor(events: FrameEvents, maxMessageBytes: number = MAX_MESSAGE_BYTES) {
+  constructor(events: FrameEvents, maxMessageBytes: number = MAX_MESSAGE_BYTES.binary) {
     this.#events = events;
     this.#maxMessageBytes = maxMessageBytes;
   }

@@ -2,6 +2,7 @@
 
 import type { Buffer } from 'node:buffer';
 import { Duplex } from 'node:stream';
+import { ownMemory, ownMemoryIfShort } from '../../util/own-memory.ts';
 import { Fifo } from '../fifo.ts';
 import { PENDING_ENTRY_COST_BYTES } from '../limits.ts';
 import { SmallPieces } from '../small-pieces.ts';
@@ -102,10 +103,10 @@ export class PortChannel extends Duplex {
 
   #enqueue(chunk: Buffer): void {
     if (this.#wanted && this.#pending === 0) {
-      this.#wanted = this.push(chunk);
+      this.#wanted = this.push(ownMemoryIfShort(chunk));
       return;
     }
-    this.#waiting.push(chunk);
+    this.#waiting.push(ownMemory(chunk));
     this.#pending += chunk.length + PENDING_ENTRY_COST_BYTES;
   }
 

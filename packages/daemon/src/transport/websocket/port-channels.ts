@@ -1,8 +1,9 @@
 // Reads the messages of a port-forward WebSocket: which channel, and the bytes for its port.
 
-import { Buffer } from 'node:buffer';
+import type { Buffer } from 'node:buffer';
 import { decodeBase64Fast } from './base64-text.ts';
 import type { PortChannel } from './port-channel.ts';
+import { WholeMessage } from './whole-message.ts';
 
 const DIGIT_ZERO = 48;
 
@@ -14,7 +15,7 @@ export class PortChannels {
   #atStart = true;
   /** Whose message this is; undefined when it is nobody's: an error channel, one that there is not. Dropped without a word, as Kubernetes does. */
   #current: PortChannel | undefined;
-  #kept: Buffer[] = [];
+  readonly #kept = new WholeMessage();
   /** Channels that have got something in this read. */
   readonly #touched = new Set<PortChannel>();
 
@@ -26,7 +27,7 @@ export class PortChannels {
   messageStart(): void {
     this.#atStart = true;
     this.#current = undefined;
-    this.#kept = [];
+    this.#kept.clear();
   }
 
   /** `piece` is not empty. Only a message's very first byte is the channel, however many fragments it has. */
@@ -39,15 +40,13 @@ export class PortChannels {
       rest = piece.subarray(1);
     }
     if (rest.length === 0 || this.#current === undefined) return;
-    // Kept base64 is copied: the piece's memory is the socket's whole read.
-    if (this.#base64) this.#kept.push(Buffer.from(rest));
+    if (this.#base64) this.#kept.append(rest);
     else this.#deliver(this.#current, rest);
   }
 
   messageEnd(): void {
     if (this.#current === undefined || this.#kept.length === 0) return;
-    const decoded = decodeBase64Fast(Buffer.concat(this.#kept));
-    this.#kept = [];
+    const decoded = decodeBase64Fast(this.#kept.take());
     if (decoded !== undefined && decoded.length > 0) this.#deliver(this.#current, decoded);
   }
 

@@ -407,3 +407,19 @@ test('random messages in random pieces end nothing but their own connection', as
   await eventually('all are over', () => fixture.server.sessions === 0);
   assert.ok(served.connections.every(({ data }) => data.destroyed));
 });
+
+test('a base64 message of 2 MiB is taken, one byte more closes with 1009', async () => {
+  const { fixture, served, url } = await start();
+  await using _ = fixture;
+  using client = await Client.open(url([80]), 'v4.base64.channel.k8s.io');
+  await eventually('it is connected', () => served.connections.length === 1);
+  const got = served.data(0).on('error', () => {});
+  let bytes = 0;
+  got.on('data', (chunk: Buffer) => void (bytes += chunk.length));
+  const groups = (2 * MIB - 4) / 4;
+  client.socket.send(`0\n\n\n${'AAAA'.repeat(groups)}`);
+  await eventually('all of it has come', () => bytes === 3 * groups);
+  client.socket.send(`0\n\n\n\n${'AAAA'.repeat(groups)}`);
+  await eventually('it is closed', () => client.closed !== undefined);
+  assert.deepEqual(client.closed, { code: 1009, reason: 'the message is too big' });
+});

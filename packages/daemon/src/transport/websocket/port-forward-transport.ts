@@ -7,8 +7,8 @@ import type { Socket } from 'node:net';
 import { readIntoFreshMemory } from '../read-memory.ts';
 import type { PortForwardHandlers, PortForwardTransport } from '../port-forward.ts';
 import { LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from '../limits.ts';
-import { CLOSE_CODE } from './constants.ts';
-import { FrameParser } from './frame-parser.ts';
+import { CLOSE_CODE, MAX_MESSAGE_BYTES } from './constants.ts';
+import { type FrameEvents, FrameParser } from './frame-parser.ts';
 import { KEEPALIVE_TIMES, Keepalive, type KeepaliveTimes } from './keepalive.ts';
 import { destroyWhenWritten, LINGER_TIMES, type LingerTimes, linger } from '../linger.ts';
 import { MessageSender } from './message-sender.ts';
@@ -95,7 +95,7 @@ export class PortForwardWebSocket implements PortForwardTransport {
     };
     this.#ports = this.#refusal === undefined ? ports.map((port, index) => new PortChannel(port, index, wire)) : [];
     this.#channels = new PortChannels(this.#ports, protocol.encoding);
-    this.#parser = this.#makeParser();
+    this.#parser = this.#makeParser(protocol.encoding);
     this.#keepalive = new Keepalive(socket, this.#sender, times.keepalive);
     socket.setNoDelay(true);
     socket.on('error', (error: NodeJS.ErrnoException) => {
@@ -141,8 +141,8 @@ export class PortForwardWebSocket implements PortForwardTransport {
     this.#socket.destroy();
   }
 
-  #makeParser(): FrameParser {
-    return new FrameParser({
+  #makeParser(encoding: ForwardConnection['protocol']['encoding']): FrameParser {
+    const events: FrameEvents = {
       messageStart: () => this.#channels.messageStart(),
       messagePiece: (piece) => this.#state === 'open' && this.#channels.messagePiece(piece),
       messageEnd: () => this.#state === 'open' && this.#channels.messageEnd(),
@@ -150,7 +150,8 @@ export class PortForwardWebSocket implements PortForwardTransport {
       pong: () => undefined,
       close: (code) => this.#clientClosed(code),
       failed: (code, reason) => this.#broken(code, reason),
-    });
+    };
+    return new FrameParser(events, MAX_MESSAGE_BYTES[encoding]);
   }
 
   #read(chunk: Buffer): void {

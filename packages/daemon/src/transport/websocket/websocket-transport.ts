@@ -9,8 +9,8 @@ import type { RequestedStreams } from '../upgrade.ts';
 import { wireStatus } from '../wire-status.ts';
 import { ChannelReader } from './channel-reader.ts';
 import { LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from '../limits.ts';
-import { CLOSE_CODE } from './constants.ts';
-import { FrameParser } from './frame-parser.ts';
+import { CLOSE_CODE, MAX_MESSAGE_BYTES } from './constants.ts';
+import { type FrameEvents, FrameParser } from './frame-parser.ts';
 import { InputQueue } from '../input-queue.ts';
 import { KEEPALIVE_TIMES, Keepalive, type KeepaliveTimes } from './keepalive.ts';
 import { destroyWhenWritten, LINGER_TIMES, type LingerTimes, linger } from '../linger.ts';
@@ -152,7 +152,7 @@ export class WebSocketTransport implements Transport {
       resize: (size) => this.#resize(size.columns, size.rows),
       malformed: (reason) => this.#fail(CLOSE_CODE.protocolError, reason),
     });
-    return new FrameParser({
+    const events: FrameEvents = {
       messageStart: () => channels.messageStart(),
       messagePiece: (piece) => channels.messagePiece(piece),
       messageEnd: () => channels.messageEnd(),
@@ -160,7 +160,8 @@ export class WebSocketTransport implements Transport {
       pong: (payload) => this.#pace.pong(payload),
       close: (code) => this.#clientClosed(code),
       failed: (code, reason) => this.#fail(code, reason),
-    });
+    };
+    return new FrameParser(events, MAX_MESSAGE_BYTES[this.#subprotocol.encoding]);
   }
 
   #read(chunk: Buffer): void {
