@@ -9,8 +9,10 @@ import type { SpdyStream } from './stream.ts';
 
 /** What a forwarded connection needs of its session. */
 export type ForwardWire = {
-  /** Calls at once where there is room for output, later where there is not; in turn with the other connections. */
-  whenRoom(go: () => void): void;
+  /** Whether there is room for output. Where not, `writeHeld` is called once there is, in turn with the other connections. */
+  mayWrite(data: ForwardedData): boolean;
+  /** The connection is gone: it waits for no room any more. */
+  gone(data: ForwardedData): void;
   /** Input waits, or has been taken: so many bytes more or less. */
   queued(data: ForwardedData, change: number): void;
 };
@@ -31,6 +33,8 @@ export class ForwardedData extends Duplex {
   readonly #wire: ForwardWire;
   readonly #queue = new Fifo<Buffer>();
   #queuedBytes = 0;
+  /** Output that waits for room, and what tells Node that it has gone. */
+  #held: { readonly chunk: Buffer; readonly done: () => void } | undefined;
   #wanted = false;
   #clientEnded = false;
   /** The client is gone; what it has sent is still read. */
@@ -111,10 +115,17 @@ export class ForwardedData extends Duplex {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
     if (this.#orphan) return done();
-    this.#wire.whenRoom(() => {
-      this.#data.write(chunk);
-      done();
-    });
+    this.#held = { chunk, done };
+    if (this.#wire.mayWrite(this)) this.writeHeld();
+  }
+
+  /** There is room for what waits. */
+  writeHeld(): void {
+    const held = this.#held;
+    this.#held = undefined;
+    if (held === undefined) return;
+    this.#data.write(held.chunk);
+    held.done();
   }
 
   override _final(done: () => void): void {
@@ -126,6 +137,8 @@ export class ForwardedData extends Duplex {
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     this.#queue.clear();
     this.#count(-this.#queuedBytes);
+    this.#wire.gone(this);
+    this.#held = undefined;
     this.#error?.end();
     // Nothing happens to a stream whose halves have both ended.
     this.#data.reset();

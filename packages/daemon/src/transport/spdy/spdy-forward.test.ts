@@ -2,8 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
+import { collectGarbage } from '../../testing/collect-garbage.ts';
 import { FakeChannel } from '../../testing/fake-channel.ts';
 import { synStream, TestHeaderEncoder } from '../../testing/spdy-client.ts';
 import type { ForwardedConnection } from '../port-forward.ts';
@@ -307,4 +308,27 @@ test('input that nobody reads keeps little more than its bytes of the reads that
   await sleep(1);
   assert.deepEqual(Buffer.concat(got), Buffer.from(Array.from({ length: 100 }, (_, i) => i)));
   for (const { length, buffer } of got) assert.ok(buffer.byteLength <= 2 * length, `${buffer.byteLength} for ${length}`);
+});
+
+test('output of connections that the client has reset is not kept for a client that reads nothing', async () => {
+  const under = make();
+  under.channel.queued = OUTBOUND_HIGH_WATER;
+  const chunks: WeakRef<ArrayBuffer>[] = [];
+  for (let i = 0; i < 200; i += 1) {
+    const id = under.pair(80);
+    const chunk = new ArrayBuffer(64 * KIB);
+    under.connections[0]?.data.write(Buffer.from(chunk));
+    chunks.push(new WeakRef(chunk));
+    under.channel.receive(rstStream(id, 5));
+    under.connections.length = 0;
+    // The connection is closed a turn later; what a WeakRef has shown lives to the end of the turn as well.
+    await immediate();
+  }
+  collectGarbage();
+  assert.ok(chunks.filter((chunk) => chunk.deref() !== undefined).length < 10);
+  const id = under.pair(81);
+  under.connections[0]?.data.write('next');
+  under.sent();
+  under.channel.drain();
+  assert.deepEqual(under.sent(), [`${id}: next`]);
 });

@@ -1,7 +1,6 @@
 // One client of port-forward on SPDY: pairs of streams become forwarded connections that share what the client can take.
 
 import type { ByteChannel } from '../byte-channel.ts';
-import { Fifo } from '../fifo.ts';
 import { LOST_CLIENT_INPUT_MS } from '../limits.ts';
 import type { PortForwardHandlers, PortForwardTransport } from '../port-forward.ts';
 import { SpdyConnection } from './connection.ts';
@@ -60,11 +59,12 @@ export class SpdyForward implements PortForwardTransport {
   readonly #connections = new Set<ForwardedData>();
   readonly #gone = Promise.withResolvers<void>();
   readonly #wire: ForwardWire = {
-    whenRoom: (go) => this.#whenRoom(go),
+    mayWrite: (data) => this.#mayWrite(data),
+    gone: (data) => this.#writers.delete(data),
     queued: (data, change) => this.#queued(data, change),
   };
   /** Connections that wait for room, the one that has waited longest first. */
-  readonly #writers = new Fifo<() => void>();
+  readonly #writers = new Set<ForwardedData>();
   /** Connections with too much input, until they have half of it. */
   readonly #overfull = new Set<ForwardedData>();
   #queuedBytes = 0;
@@ -139,14 +139,20 @@ export class SpdyForward implements PortForwardTransport {
     return data;
   }
 
-  #whenRoom(go: () => void): void {
+  #mayWrite(data: ForwardedData): boolean {
     // Room may come bit by bit before those that wait are told of it.
-    if (this.#sending && (this.#writers.length > 0 || this.#connection.full)) this.#writers.push(go);
-    else go();
+    if (!this.#sending || (this.#writers.size === 0 && !this.#connection.full)) return true;
+    this.#writers.add(data);
+    return false;
   }
 
   #letWrite(): void {
-    while (this.#writers.length > 0 && !(this.#sending && this.#connection.full)) this.#writers.shift()?.();
+    // One that writes again at once is added behind the others, and comes up in the same loop.
+    for (const data of this.#writers) {
+      if (this.#sending && this.#connection.full) return;
+      this.#writers.delete(data);
+      data.writeHeld();
+    }
   }
 
   /** Whether what is written still goes to the client. */
