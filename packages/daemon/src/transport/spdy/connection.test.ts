@@ -2,13 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { FakeChannel } from '../../testing/fake-channel.ts';
 import { synStream, TestHeaderEncoder } from '../../testing/spdy-client.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport.ts';
 import { SpdyConnection } from './connection.ts';
-import { MAX_LATE_PINGS, MAX_QUEUED_ANSWERS_BYTES, UNREAD_SIGN_ID } from './constants.ts';
+import { MAX_LATE_PINGS, MAX_MORE_HEADERS, MAX_QUEUED_ANSWERS_BYTES, STREAMS_PER_TURN, UNREAD_SIGN_ID } from './constants.ts';
 import { controlFrame, dataHead, goAway, ping, rstStream, synReply } from './frames.ts';
 import { HeaderEncoder } from './header-encoder.ts';
 import type { SpdyStream } from './stream.ts';
@@ -173,18 +173,25 @@ test('pings that come while much is queued are answered behind it, so many and n
   assert.deepEqual(channel.take(), Buffer.concat(Array.from({ length: MAX_LATE_PINGS }, (_, i) => ping(2 * i + 1))));
 });
 
-test('a client that reads no answers is let go', () => {
+test('a client that reads no answers is let go', async () => {
   const { channel, events, open } = make({ accept: false });
   channel.holds = true;
   let id = 1;
-  for (; !channel.isEnded && id < 60_000; id += 2) open(id);
+  for (; !channel.isEnded && id < 60_000; id += 2) {
+    open(id);
+    if (id % 100 === 99) await immediate();
+  }
   assert.ok(channel.queued <= MAX_QUEUED_ANSWERS_BYTES + 64, `${channel.queued} bytes are queued`);
   assert.match(events.at(-1) ?? '', /lost: client broke the protocol: it reads none of the answers/);
 });
 
-test('one that reads them may ask for ever', () => {
-  const { channel, events, open } = make({ accept: false });
-  for (let id = 1; id < 40_000; id += 2) open(id);
+test('one that reads them may ask for ever', async () => {
+  const { channel, events, streams, open } = make({ accept: false });
+  for (let id = 1; id < 40_000; id += 2) {
+    open(id);
+    if (id % 100 === 99) await immediate();
+  }
+  assert.equal(streams.length, 20_000);
   assert.equal(channel.isEnded, false);
   assert.ok(events.every((event) => event === 'flush'));
 });
@@ -269,4 +276,75 @@ test('while it does not read, it gives signs of life that no client answers', as
   channel.take();
   await sleep(50);
   assert.equal(channel.take().length, 0);
+});
+
+test('headers for streams that are open end the connection before they cost much', () => {
+  const { channel, events } = make();
+  const client = new TestHeaderEncoder();
+  const more = (type: number): Buffer => controlFrame(type, 0, [1], client.encode({ a: 'b' }));
+  channel.receive(synStream(1, client.encode({ streamtype: 'x' })));
+  for (let i = 0; i < MAX_MORE_HEADERS; i += 1) channel.receive(more(i % 2 === 0 ? 8 : 2));
+  assert.equal(channel.isEnded, false);
+  channel.receive(more(8));
+  assert.equal(channel.isEnded, true);
+  assert.match(events.at(-1) ?? '', /it sends headers for streams that are open/);
+});
+
+/** So many streams, each with one byte behind it, as one read. */
+function manyStreams(count: number): { readonly read: Buffer; readonly events: string[] } {
+  const client = new TestHeaderEncoder();
+  const ids = Array.from({ length: count }, (_, i) => 2 * i + 1);
+  const frames = ids.flatMap((id) => [synStream(id, client.encode({ streamtype: 'x' })), dataHead(id, 1), Buffer.from('d')]);
+  return { read: Buffer.concat(frames), events: ids.map((id) => `${id} d`) };
+}
+
+for (const [how, split] of [
+  ['in one read', false],
+  ['frame by frame, as a tunnel brings them', true],
+] as const) {
+  test(`streams that are opened ${how} are taken some at a time, in order, and nothing is read meanwhile`, async () => {
+    const count = 3 * STREAMS_PER_TURN + 1;
+    const { channel, connection, events, streams } = make({ maxStreams: count });
+    const { read, events: expected } = manyStreams(count);
+    if (split) for (let at = 0; at < read.length; at += 10) channel.receive(read.subarray(at, at + 10));
+    else channel.receive(read);
+    channel.receive(dataHead(1, 4), Buffer.from('more'));
+    for (let turn = 1; turn <= 3; turn += 1) {
+      assert.equal(streams.length, turn * STREAMS_PER_TURN);
+      assert.equal(channel.paused, true);
+      // The owner's own pauses do not begin the reading again.
+      connection.pause();
+      connection.resume();
+      assert.equal(channel.paused, true);
+      await immediate();
+    }
+    assert.equal(streams.length, count);
+    assert.equal(channel.paused, false);
+    assert.deepEqual(
+      events.filter((event) => event !== 'flush'),
+      [...expected, '1 more'],
+    );
+  });
+}
+
+test('what waits for its turn comes before the end of its client', () => {
+  const count = 5 * STREAMS_PER_TURN;
+  const { channel, events } = make({ maxStreams: count });
+  const { read, events: expected } = manyStreams(count);
+  channel.receive(read);
+  channel.peerEnds();
+  assert.deepEqual(
+    events.filter((event) => event !== 'flush'),
+    [...expected, 'lost: client went away'],
+  );
+});
+
+test('what waits for its turn is dropped where the connection has been ended', async () => {
+  const count = 5 * STREAMS_PER_TURN;
+  const { channel, connection, streams } = make({ maxStreams: count });
+  channel.receive(manyStreams(count).read);
+  connection.end();
+  await immediate();
+  assert.equal(streams.length, STREAMS_PER_TURN);
+  assert.equal(channel.isEnded, true);
 });

@@ -1,13 +1,15 @@
 // A SPDY connection as its server sees it: streams that the client opens, over any channel of bytes.
 
-import type { Buffer } from 'node:buffer';
+import { Buffer } from 'node:buffer';
 import type { ByteChannel } from '../byte-channel.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport.ts';
 import {
   GOAWAY_STATUS,
   MAX_LATE_PINGS,
+  MAX_MORE_HEADERS,
   MAX_QUEUED_ANSWERS_BYTES,
   RST_STATUS,
+  STREAMS_PER_TURN,
   UNREAD_SIGN_ID,
   UNREAD_SIGN_MS,
 } from './constants.ts';
@@ -46,6 +48,7 @@ export type ConnectionOptions = {
 type State = 'open' | 'ending' | 'closed';
 
 const NO_HEADERS = [] as const;
+const NOTHING = Buffer.alloc(0);
 
 /** Sends nothing before the client's first frame: Go's client loses what comes in one packet with the 101. */
 export class SpdyConnection {
@@ -67,6 +70,10 @@ export class SpdyConnection {
   #lastId = 0;
   /** The client has said that it opens no more streams. */
   #goingAway = false;
+  #moreHeaders = 0;
+  #openedThisTurn = 0;
+  /** What has been read and is not handed on yet, as many streams were opened in this turn. */
+  #rest: Buffer = NOTHING;
   #latePings: number[] = [];
   #answersQueued = 0;
   #unreadSigns: NodeJS.Timeout | undefined;
@@ -78,9 +85,7 @@ export class SpdyConnection {
     this.#unreadSignMs = options.unreadSignMs ?? UNREAD_SIGN_MS;
     this.#parser = new FrameParser({
       synStream: (frame) => this.#open(frame),
-      headers: ({ id, fin, block }) => {
-        if (this.#decode(block) !== undefined && fin) this.#streams.get(id)?.receivedEnd();
-      },
+      headers: (frame) => this.#moreOf(frame),
       rstStream: (id) => this.#streams.get(id)?.receivedReset(),
       ping: (id) => this.#ping(id),
       goAway: () => {
@@ -111,8 +116,14 @@ export class SpdyConnection {
     this.#channel.start({
       data: (chunk) => this.#read(chunk),
       drain: () => this.#drained(),
-      ended: (reason) => this.#lost(reason),
-      closed: (reason) => this.#closed(reason),
+      ended: (reason) => {
+        this.#readRest();
+        this.#lost(reason);
+      },
+      closed: (reason) => {
+        this.#readRest();
+        this.#closed(reason);
+      },
     });
   }
 
@@ -129,7 +140,7 @@ export class SpdyConnection {
     if (this.#unreadSigns === undefined) return;
     clearInterval(this.#unreadSigns);
     this.#unreadSigns = undefined;
-    this.#channel.resume();
+    if (this.#rest.length === 0) this.#channel.resume();
   }
 
   /** Ends gracefully: GOAWAY behind what is queued, and the channel ends in its own way. */
@@ -145,13 +156,38 @@ export class SpdyConnection {
   }
 
   #read(chunk: Buffer): void {
-    this.#parser.push(chunk);
-    if (this.#state === 'open') this.#events.flush();
+    this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    if (this.#openedThisTurn < STREAMS_PER_TURN) this.#handOn();
+  }
+
+  #handOn(): void {
+    const read = this.#rest;
+    this.#rest = NOTHING;
+    this.#rest = this.#parser.push(read);
+    if (this.#state !== 'open') return;
+    this.#events.flush();
+    // A stream has been opened in this turn, so that there is a next one.
+    if (this.#rest.length > 0) this.#channel.pause();
+  }
+
+  #nextTurn(): void {
+    this.#openedThisTurn = 0;
+    if (this.#rest.length === 0) return;
+    this.#handOn();
+    if (this.#rest.length === 0 && this.#unreadSigns === undefined) this.#channel.resume();
+  }
+
+  /** All at once: the client has ended, and what it sent comes before that. */
+  #readRest(): void {
+    while (this.#rest.length > 0) this.#rest = this.#parser.push(this.#rest);
   }
 
   #open(frame: { readonly id: number; readonly fin: boolean; readonly unidirectional: boolean; readonly block: Buffer }): void {
     const headers = this.#decode(frame.block);
     if (headers === undefined) return;
+    if (this.#openedThisTurn === 0) setImmediate(() => this.#nextTurn());
+    this.#openedThisTurn += 1;
+    if (this.#openedThisTurn >= STREAMS_PER_TURN) this.#parser.hold();
     const { id } = frame;
     if (id % 2 === 0 || id <= this.#lastId) return this.#fail('stream ids must be odd and grow');
     this.#lastId = id;
@@ -159,6 +195,13 @@ export class SpdyConnection {
     const stream = new SpdyStream(id, headers, this.#wire, frame);
     this.#streams.set(id, stream);
     this.#events.stream(stream);
+  }
+
+  /** They are of no use, but the compression of all headers is one stream. */
+  #moreOf({ id, fin, block }: { readonly id: number; readonly fin: boolean; readonly block: Buffer }): void {
+    this.#moreHeaders += 1;
+    if (this.#moreHeaders > MAX_MORE_HEADERS) return this.#fail('it sends headers for streams that are open');
+    if (this.#decode(block) !== undefined && fin) this.#streams.get(id)?.receivedEnd();
   }
 
   #decode(block: Buffer): Headers | undefined {
@@ -227,6 +270,7 @@ export class SpdyConnection {
     clearInterval(this.#unreadSigns);
     this.#unreadSigns = undefined;
     this.#parser.stop();
+    this.#rest = NOTHING;
     this.#streams.clear();
   }
 }

@@ -59,6 +59,18 @@ export const MAX_REQUEST_ID_BYTES = 128;
 export const MAX_HEADERS = 64;
 
 /**
+ * HEADERS and SYN_REPLY frames on one connection: each costs as much as a stream and gets no answer that would bound it. Kubernetes' clients
+ * send none, having nothing to say behind a stream's first headers and answering no stream of ours.
+ */
+export const MAX_MORE_HEADERS = 16;
+
+/**
+ * Streams that are opened between two looks at other connections. One read has room for two thousand, whose headers take a tenth of a second;
+ * for so many it is a few milliseconds.
+ */
+export const STREAMS_PER_TURN = 64;
+
+/**
  * Pings that came while too much was queued and that are answered later. Clients have one on its way at a time; of more than these, the
  * newest are forgotten.
  */

@@ -54,17 +54,25 @@ export class FrameParser {
   #flags = 0;
   #left = 0;
   #control: Buffer[] = [];
+  #held = false;
 
   constructor(events: FrameEvents) {
     this.#events = events;
   }
 
-  /** Takes the next bytes of the connection. What comes after a fault is ignored. */
-  push(chunk: Buffer): void {
+  /** Takes the next bytes of the connection; gives those that are left after `hold`. What comes after a fault is ignored. */
+  push(chunk: Buffer): Buffer {
     let at = 0;
-    while (at < chunk.length && this.#state !== 'done') {
+    this.#held = false;
+    while (at < chunk.length && this.#state !== 'done' && !this.#held) {
       at = this.#state === 'head' ? this.#takeHead(chunk, at) : this.#takePayload(chunk, at);
     }
+    return chunk.subarray(this.#state === 'done' ? chunk.length : at);
+  }
+
+  /** `push` returns after the frame that is being told of. */
+  hold(): void {
+    this.#held = true;
   }
 
   /** Takes nothing any more. */
