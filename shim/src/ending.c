@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +14,12 @@
 #include "shim.h"
 #include "util.h"
 
-// A record that cannot be written (disk full) is tried again this often, as long as a daemon would be waited for.
+// A record that cannot be written anywhere is tried again this often, as long as a daemon would be waited for.
 #define RECORD_RETRY_MS 1000u
+// A daemon that is connected is told of the end without a record after this: before its own wait for a stopped container is over.
+#define RECORD_PATIENCE_MS 2000u
+// The record's name in the state directory.
+#define SPARE_RECORD "exit.json"
 
 static void judge(struct shim *shim) {
   struct exit_frame *e = &shim->exit;
@@ -73,19 +78,33 @@ static void finish_start(struct shim *shim) {
   shim->done = true;
 }
 
+// The root directory's disk may be full, or failing. The state directory is in memory: a record there is lost at a reboot only.
+static bool keep_record(const struct shim *shim) {
+  const char *reason = shim->reason != NULL ? shim->reason : "";
+  char spare[PATH_MAX];
+  if (record_write(shim->config.record, &shim->exit, reason) == 0) return true;
+  int length = snprintf(spare, sizeof spare, "%s/" SPARE_RECORD, shim->config.state);
+  return length < (int)sizeof spare && record_write(spare, &shim->exit, reason) == 0;
+}
+
+bool ending_told(const struct shim *shim) {
+  if (shim->phase == PHASE_ENDED) return true;
+  return shim->record_failed_at != 0 && shim->now - shim->record_failed_at >= RECORD_PATIENCE_MS;
+}
+
 static void finish(struct shim *shim) {
   struct exit_frame *e = &shim->exit;
   log_flush_partial(&shim->log);
   if (read_oom(shim)) e->oom = 1;
   // The first time only: closing the streams ends them.
-  if (shim->record_retry_at == 0) e->drained = sources_ended(shim);
+  if (shim->record_failed_at == 0) e->drained = sources_ended(shim);
   e->offset = shim->ring.next;
   e->started_ns = shim->started_ns;
   e->finished_ns = shim->finished_ns;
   stdio_close(shim);
   monitor_clean(shim);
-  if (!shim->exec && record_write(shim->config.record, e, shim->reason != NULL ? shim->reason : "") != 0 &&
-      shim->now - shim->ended_at < LINGER_MS) {
+  if (!shim->exec && !keep_record(shim) && shim->now - shim->ended_at < LINGER_MS) {
+    if (shim->record_failed_at == 0) shim->record_failed_at = shim->now;
     shim->record_retry_at = shim->now + RECORD_RETRY_MS;
     return;
   }

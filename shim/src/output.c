@@ -237,7 +237,7 @@ void output_flush(struct shim *shim) {
       full = true;
       break;
     }
-    if (shim->phase == PHASE_ENDED && !c->exit_sent) {
+    if (!c->exit_sent && ending_told(shim)) {
       c->exit_sent = true;
       output_control(shim, frame, frame_exit(frame, &shim->exit));
       continue;

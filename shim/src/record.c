@@ -1,4 +1,4 @@
-// The exit record: one line of JSON, durable before anybody is told of the exit.
+// The exit record: one line of JSON, where the disk takes it, durable before anybody is told of the exit.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -128,7 +128,7 @@ struct shim {
   uint64_t started_ns, finished_ns;
   bool exit_seen, start_failed;
   char failure_kind[16], failure[LXC_WORDS];
-  uint64_t ended_at, drain_deadline, stepped_at, record_retry_at;
+  uint64_t ended_at, drain_deadline, stepped_at, record_failed_at, record_retry_at;
   bool cgroups_empty;
   enum exit_kind exit_kind;
   const char *reason;
@@ -200,6 +200,8 @@ void monitor_clean(struct shim *shim);
 // ending.c: from init's end to the record.
 void ending_begin(struct shim *shim, uint64_t finished_ns);
 void ending_step(struct shim *shim);
+// Whether EXIT may be sent: the record is kept, or has been waited for long enough.
+bool ending_told(const struct shim *shim);
 // record.c
 int record_write(const char *path, const struct exit_frame *exit, const char *reason);
 

@@ -10,6 +10,8 @@ const options = { skip: SKIP };
 const SIGHUP = 1;
 const SIGKILL = 9;
 const SIGTERM = 15;
+const EBUSY = 16;
+const LEAVE = 0x0d;
 
 /** Runs a container to its end, checks that nothing of it is left, gives its record. */
 async function run(settings: Options): Promise<ExitRecord> {
@@ -224,9 +226,44 @@ test('a program that ends before the daemon connects: its output and end wait', 
   await peer.leave();
 });
 
+/** The record where it belongs cannot be written, as on a full disk; nor, with `all`, the one in the state directory. */
+const block = (container: Container, all: boolean): string[] => {
+  const blocks = [container.record, ...(all ? [container.spareRecord] : [])].map((path) => `${path}.tmp`);
+  for (const path of blocks) mkdirSync(path);
+  return blocks;
+};
+
+test('a record that the root directory does not take is kept in the state directory: EXIT does not wait', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'read -r go; exit 9'], stdin: true });
+  block(container, false);
+  const peer = await container.attach();
+  peer.stdin('go\n');
+  assert.equal((await peer.exit()).code, 9);
+  const record = JSON.parse(readFileSync(container.spareRecord, 'utf8')) as ExitRecord;
+  assert.deepEqual([record.kind, record.code, record.drained], ['exited', 9, true]);
+  assert.equal(existsSync(container.record), false);
+  assert.equal((await peer.request(LEAVE)).errno, 0);
+  await peer.end();
+  await until(() => container.leftovers().length === 0, `nothing left, but ${container.leftovers().join(' ')}`);
+});
+
+test('a record that nothing takes: a connected daemon is told all the same, and the record comes later', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'read -r go; exit 9'], stdin: true });
+  const blocks = block(container, true);
+  const peer = await container.attach();
+  peer.stdin('go\n');
+  assert.equal((await peer.exit()).code, 9);
+  assert.equal((await peer.request(LEAVE)).errno, EBUSY, 'the shim has its record to write yet');
+  await peer.end();
+  for (const path of blocks) rmdirSync(path);
+  assert.equal((await container.exitRecord()).code, 9);
+  assert.equal(existsSync(container.spareRecord), false);
+  await until(() => container.leftovers().length === 0, `nothing left, but ${container.leftovers().join(' ')}`);
+});
+
 test('a record that cannot be written at first says in the end what was true: output was cut off', options, async () => {
   await using container = new Container({ args: ['sh', '-c', 'echo begun; read -r go; exit 9'], stdin: true, drainMs: 300 });
-  mkdirSync(`${container.record}.tmp`);
+  const blocks = block(container, true);
   const peer = await container.attach();
   await peer.untilOutput('begun');
   // Somebody outside of the container has its output open and does not end: the drain time ends the wait.
@@ -235,7 +272,7 @@ test('a record that cannot be written at first says in the end what was true: ou
     peer.stdin('go\n');
     await sleep(1500);
     assert.equal(existsSync(container.record), false);
-    rmdirSync(`${container.record}.tmp`);
+    for (const path of blocks) rmdirSync(path);
     const record = await container.exitRecord();
     assert.deepEqual([record.code, record.drained], [9, false]);
     assert.equal((await peer.exit()).drained, 0);

@@ -130,6 +130,7 @@ export class Container {
   readonly rootfs = join(this.dir, 'rootfs');
   readonly state = join(this.dir, 'state');
   readonly record = join(this.dir, 'exit.json');
+  readonly spareRecord = join(this.state, 'exit.json');
   readonly lxcPath = join(this.dir, 'lxc');
   /** Where LXC makes folders; the last part of `lxcPath` comes below. */
   readonly #lxcRun = LXC_RUN.map((run) => `${run}${this.dir}`);

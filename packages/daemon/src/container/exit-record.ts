@@ -1,7 +1,7 @@
 /** The exit record that a shim leaves on disk (shim/PROTOCOL.md): the truth about a container's end when nobody was there to hear it. */
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
-import { exitRecordPath } from '../runtime/runtime.ts';
+import { exitRecordPath, spareRecordPath } from '../runtime/runtime.ts';
 import type { ExitRecord } from '../stdio/shim.ts';
 import { nsSchema } from '../util/schemas.ts';
 
@@ -19,11 +19,21 @@ const schema = v.object({
   reason: v.string(),
 });
 
-/** Reads it; undefined when there is none (yet). A damaged one counts as none: the shim renames it into place as a whole. */
-export async function readExitRecord(root: string, id: string): Promise<ExitRecord | undefined> {
+/**
+ * Reads it: below the root directory or, where the shim could not write there, in the state directory. Undefined when there is none (yet).
+ * A damaged one counts as none: the shim renames it into place as a whole.
+ */
+export async function readExitRecord(
+  { root, state }: { readonly root: string; readonly state: string },
+  id: string,
+): Promise<ExitRecord | undefined> {
+  return (await readRecord(exitRecordPath(root, id))) ?? (await readRecord(spareRecordPath(state, id)));
+}
+
+async function readRecord(path: string): Promise<ExitRecord | undefined> {
   let text: string;
   try {
-    text = await readFile(exitRecordPath(root, id), 'utf8');
+    text = await readFile(path, 'utf8');
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
     throw error;

@@ -79,7 +79,7 @@ function whyTakenDown(recordComplete: boolean, status: ContainerStatus | undefin
 
 async function afterReboot(deps: ContainerDeps, container: Container): Promise<void> {
   if (container.status.state === 'exited') return;
-  const record = await readExitRecord(deps.root, container.id);
+  const record = await readExitRecord(deps, container.id);
   const exit =
     record === undefined
       ? unknownExit('Unknown', 'the host was restarted; how the container ended is not known', deps.now())

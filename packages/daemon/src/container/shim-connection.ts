@@ -31,7 +31,7 @@ async function findShim(deps: ContainerDeps, container: Container, patienceMs: n
       );
     } catch (error) {
       deps.closing.throwIfAborted();
-      const record = await readExitRecord(deps.root, container.id);
+      const record = await readExitRecord(deps, container.id);
       if (record !== undefined) return record;
       if (Date.now() >= until || (container.status.state !== 'starting' && isRefused(error))) {
         deps.log.warn(
@@ -167,7 +167,7 @@ export async function recordLoss(deps: ContainerDeps, container: Container, exit
     return;
   }
   if (!mayRun(container.status.state)) return;
-  const record = await readExitRecord(deps.root, container.id);
+  const record = await readExitRecord(deps, container.id);
   if (record !== undefined) return recordEnd(deps, container, record);
   deps.log.warn({ container: container.id, reason: exit.reason }, 'container has ended, nobody knows how');
   await keepStatus(deps, container, ended(exit), true);

@@ -1,7 +1,7 @@
 /** Starts a container: writes LXC's config, runs the shim, and turns its answer into a pid or an error. */
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { commandNotExecutable, commandNotFound } from '../runtime/command-errors.ts';
-import { type ContainerSpec, exitRecordPath, type StartedContainer } from '../runtime/runtime.ts';
+import { type ContainerSpec, exitRecordPath, spareRecordPath, type StartedContainer } from '../runtime/runtime.ts';
 import { readStartTime } from '../util/boot.ts';
 import { BerthError } from '../util/errors.ts';
 import { cgroupDirectories } from './cgroups.ts';
@@ -58,6 +58,7 @@ export const startContainer = async (host: LcrHost, spec: ContainerSpec): Promis
   await Promise.all([
     writeFile(paths.lxcConfig, text, { mode: 0o600 }),
     rm(exitRecordPath(host.config.root, spec.id), { force: true }),
+    rm(spareRecordPath(host.config.state, spec.id), { force: true }),
     rm(paths.oom, { force: true }),
   ]);
   try {

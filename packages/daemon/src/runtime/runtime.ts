@@ -102,3 +102,6 @@ export const shimSocketPath = (state: string, id: string): string => `${state}/$
 
 /** Where a container's shim leaves its exit record. */
 export const exitRecordPath = (root: string, id: string): string => `${root}/containers/${id}/exit.json`;
+
+/** Where it leaves it when the root directory takes nothing (a full disk): in memory, until the next reboot. */
+export const spareRecordPath = (state: string, id: string): string => `${state}/${id}/exit.json`;
