@@ -186,7 +186,7 @@ static bool on_stdin(void *context, const uint8_t *data, size_t bytes) {
 void connection_input(struct shim *shim) {
   static const struct frame_sink SINK = {on_request, on_stdin};
   struct connection *c = &shim->conn;
-  if (shim->input == NULL) shim->input = map_pages(INPUT_BYTES);
+  if (shim->input == NULL) shim->input = map_buffer(INPUT_BYTES);
   if (shim->input == NULL) return connection_close(shim);
   for (int turn = 0; turn < READS_PER_TURN && c->fd >= 0; turn++) {
     // A request of 8 bytes may cause an answer of 72: read only as much as can be answered, unless it is data of STDIN.

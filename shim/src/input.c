@@ -75,7 +75,7 @@ void input_take(struct shim *shim, const uint8_t *data, size_t bytes) {
     bytes -= (size_t)n;
   }
   if (bytes == 0) return;
-  if (in->buffer == NULL) in->buffer = map_pages(STDIN_QUEUE);
+  if (in->buffer == NULL) in->buffer = map_buffer(STDIN_QUEUE);
   if (in->buffer == NULL || bytes > STDIN_QUEUE - in->bytes) {
     shim->conn.closing = true;
     return;

@@ -57,9 +57,9 @@ int log_init(struct log_file *log, const char *dir, const char *path, uint32_t p
   log->dir = dir;
   log->path = path;
   log->partial_ms = partial_ms;
-  log->buffer = map_pages(LOG_BUFFER);
-  log->partial = map_pages(LOG_MAX_CONTENT);
-  log->index = map_pages(sizeof *log->index);
+  log->buffer = map_buffer(LOG_BUFFER);
+  log->partial = map_buffer(LOG_MAX_CONTENT);
+  log->index = map_buffer(sizeof *log->index);
   if (log->buffer == NULL || log->partial == NULL || log->index == NULL) return ENOMEM;
   struct stat st;
   int fd;

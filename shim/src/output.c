@@ -18,7 +18,7 @@
 void output_control(struct shim *shim, const uint8_t *frame, size_t bytes) {
   struct connection *c = &shim->conn;
   if (c->fd < 0) return;
-  if (c->control == NULL) c->control = map_pages(CONTROL_QUEUE);
+  if (c->control == NULL) c->control = map_buffer(CONTROL_QUEUE);
   if (c->control == NULL || c->control_bytes + bytes > CONTROL_QUEUE) {
     c->closing = true;
     return;
@@ -89,7 +89,7 @@ bool output_release(struct shim *shim, const struct ring_record *record, const u
   if (c->subscribed && c->cursor < end && !c->behind) return false;
   if (c->part_left > 0 && c->part >= data && c->part < data + record->bytes) {
     if (c->subscribed && !c->behind) return false;
-    if (c->stash == NULL) c->stash = map_pages(FRAME_MAX_DATA);
+    if (c->stash == NULL) c->stash = map_buffer(FRAME_MAX_DATA);
     if (c->stash == NULL) {
       c->closing = true;
       c->part_left = 0;

@@ -8,7 +8,7 @@
 
 bool ring_init(struct ring *ring, uint32_t size) {
   memset(ring, 0, sizeof *ring);
-  ring->buffer = map_pages(size);
+  ring->buffer = map_buffer(size);
   ring->size = size;
   ring->last = RING_NONE;
   return ring->buffer != NULL;

@@ -35,6 +35,12 @@ void *map_pages(size_t bytes) {
   return p;
 }
 
+void *map_buffer(size_t bytes) {
+  void *p = map_pages(bytes);
+  if (p != NULL) madvise(p, bytes, MADV_DONTFORK);
+  return p;
+}
+
 void drop_pages(void *p, size_t bytes) {
   if (p != NULL) madvise(p, bytes, MADV_DONTNEED);
 }

@@ -14,6 +14,8 @@ uint64_t mono_ms(void);
 
 // Anonymous pages that cost nothing until they are touched. NULL when there are none.
 void *map_pages(size_t bytes);
+// The same for what no fork has any use for: it would keep its own copy of all that is overwritten here as long as it lives.
+void *map_buffer(size_t bytes);
 // Gives touched pages back; they read as zero afterwards.
 void drop_pages(void *p, size_t bytes);
 

@@ -213,6 +213,31 @@ test('a program that is left behind holds nobody up for ever', options, async ()
   assert.ok(Date.now() - began < 4000);
 });
 
+test("a supervisor holds no copy of the container's output that has been overwritten since", options, async () => {
+  const lump = 1_000_000;
+  await using container = new Container({
+    args: ['sh', '-c', `while read -r go; do head -c ${lump} /dev/zero; done`],
+    stdin: true,
+  });
+  const init = await container.attach();
+  init.sink = () => undefined;
+  const writeLump = async (number: number): Promise<void> => {
+    init.stdin('go\n');
+    await init.until(() => init.next === number * lump);
+  };
+  // What the shim uses for output and input is in memory when the fork is made.
+  await writeLump(1);
+  const peer = await container.exec(['sleep', '1000']);
+  const before = privateBytes(peer.welcome.shimPid);
+  await writeLump(2);
+  const grown = privateBytes(peer.welcome.shimPid) - before;
+  assert.ok(grown < 64 * 1024, `${grown} bytes more are its own`);
+});
+
+/** Memory that a process shares with nobody. */
+const privateBytes = (pid: number): number =>
+  1024 * Number(/^Private_Dirty:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1]);
+
 test('many at once, and one after another, leave nothing', options, async () => {
   await using container = await running();
   const ends = await Promise.all(
