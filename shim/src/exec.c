@@ -209,6 +209,7 @@ static int start(struct shim *shim, pid_t init) {
   shim->status = sockets[0];
   set_nonblocking(shim->status);
   shim->init_pidfd = (int)syscall(SYS_pidfd_open, shim->init, 0);
+  if (shim->init_pidfd < 0) return errno;
   watch(shim, shim->status, EPOLLIN, WATCH_STATUS);
   // Until it runs, only the daemon's going is of interest.
   watch(shim, FD_CONNECTION, EPOLLRDHUP, WATCH_REPORT);
@@ -280,11 +281,10 @@ static _Noreturn void supervise(struct shim *parent, int fd) {
   shim.conn.fd = shim.in.fd = shim.out.fd = shim.err.fd = shim.log.fd = -1;
   for (int i = 0; i < MAX_WAITING; i++) shim.waiting[i].fd = -1;
   read_program(&shim);
-  shim.epoll = epoll_create1(EPOLL_CLOEXEC);
-  set_child_signals(&shim);
   shim.now = mono_ms();
-  if (!ring_init(&shim.ring, shim.config.ring)) give_up(&shim, STATUS_SYSTEM, ENOMEM);
-  int error = start(&shim, init);
+  int error = loop_open(&shim);
+  if (error == 0 && !ring_init(&shim.ring, shim.config.ring)) error = ENOMEM;
+  if (error == 0) error = start(&shim, init);
   if (error != 0) give_up(&shim, STATUS_SYSTEM, error);
   loop_run(&shim);
   // Ended without the program: it has been killed.

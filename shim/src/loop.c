@@ -41,11 +41,7 @@ static void abandon(struct shim *shim) {
     return;
   }
   unwatch(shim, shim->report);
-  if (shim->phase != PHASE_STARTING) return;
-  shim->start_failed = true;
-  report_error(shim, "system", "given up");
-  if (shim->monitor > 0) kill(shim->monitor, SIGKILL);
-  ending_begin(shim, wall_ns());
+  if (shim->phase == PHASE_STARTING) start_abandon(shim, "given up");
 }
 
 static void on_output(struct shim *shim, uint32_t events) {
@@ -133,6 +129,19 @@ static void linger(struct shim *shim) {
   uint64_t quiet = shim->now - c->progress_at;
   if (c->fd < 0 && !shim->welcomed && quiet < FIRST_MS) return;
   if (c->fd < 0 || quiet >= LINGER_MS || (output_waits(shim) && quiet >= shim->config.stall_ms)) shim->done = true;
+}
+
+int loop_open(struct shim *shim) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &set, NULL);
+  shim->epoll = epoll_create1(EPOLL_CLOEXEC);
+  if (shim->epoll < 0) return errno;
+  shim->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+  if (shim->signals < 0) return errno;
+  watch(shim, shim->signals, EPOLLIN, WATCH_SIGNALS);
+  return 0;
 }
 
 void loop_run(struct shim *shim) {

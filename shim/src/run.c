@@ -9,7 +9,6 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -78,19 +77,9 @@ static void remove_files(struct shim *shim) {
   }
 }
 
-void set_child_signals(struct shim *shim) {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGCHLD);
-  sigprocmask(SIG_BLOCK, &set, NULL);
-  shim->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-  watch(shim, shim->signals, EPOLLIN, WATCH_SIGNALS);
-}
-
-static void set_signals(struct shim *shim) {
+static void ignore_signals(void) {
   static const int IGNORED[] = {SIGPIPE, SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGXFSZ, SIGUSR1, SIGUSR2};
   for (unsigned i = 0; i < sizeof IGNORED / sizeof *IGNORED; i++) signal(IGNORED[i], SIG_IGN);
-  set_child_signals(shim);
 }
 
 static void protect(struct shim *shim) {
@@ -133,14 +122,14 @@ static void become_shim(struct shim *shim) {
   close_everything_but(shim->report);
   fcntl(shim->report, F_SETFD, FD_CLOEXEC);
   prctl(PR_SET_NAME, "berth-shim");
-  shim->epoll = epoll_create1(EPOLL_CLOEXEC);
-  set_signals(shim);
+  ignore_signals();
+  int error = loop_open(shim);
   protect(shim);
   write_pid(shim);
   // If whoever started us is gone before the container runs, nobody wants it.
   watch(shim, shim->report, 0, WATCH_REPORT);
-  const char *kind, *what;
-  int error = prepare(shim, &kind, &what);
+  const char *kind = "system", *what = "the shim's loop";
+  if (error == 0) error = prepare(shim, &kind, &what);
   if (error != 0) {
     monitor_clean(shim);
     dprintf(shim->report, "error %s %s: %s\n", kind, what, strerror(error));

@@ -153,12 +153,13 @@ struct shim {
 
 // run.c: `berth-shim run`.
 int run_main(void);
-void set_child_signals(struct shim *shim);
 
 // loop.c
 enum watch { WATCH_SIGNALS, WATCH_LISTENER, WATCH_FIFO, WATCH_WORDS, WATCH_HANDSHAKE, WATCH_STATUS, WATCH_REPORT, WATCH_OUT, WATCH_ERR, WATCH_IN, WATCH_CONN, WATCH_WAITING };
 void watch(struct shim *shim, int fd, uint32_t events, uint32_t what);
 void unwatch(struct shim *shim, int fd);
+// What the loop needs before anything can be watched; children's ends wait for it from here on. 0 or an errno.
+int loop_open(struct shim *shim);
 void loop_run(struct shim *shim);
 
 // stdio.c: the container's streams.
@@ -182,6 +183,7 @@ uint32_t input_unread(const struct shim *shim);
 // start.c: lxc-start and the handshake with the trampoline.
 int start_lxc(struct shim *shim, const char **what);
 void start_handshake(struct shim *shim);
+void start_abandon(struct shim *shim, const char *why);
 void start_status(struct shim *shim);
 void start_words(struct shim *shim);
 void start_check(struct shim *shim);

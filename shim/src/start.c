@@ -180,6 +180,13 @@ static void close_child_stdio(struct shim *shim) {
   for (int i = 0; i < 3; i++) shim->child_stdio[i] = -1;
 }
 
+void start_abandon(struct shim *shim, const char *why) {
+  shim->start_failed = true;
+  report_error(shim, "system", why);
+  if (shim->monitor > 0) kill(shim->monitor, SIGKILL);
+  ending_begin(shim, wall_ns());
+}
+
 void start_handshake(struct shim *shim) {
   struct ucred who = {0};
   if (!receive_ready(shim, &who)) {
@@ -189,6 +196,8 @@ void start_handshake(struct shim *shim) {
   unwatch(shim, shim->handshake);
   shim->init = who.pid;
   shim->init_pidfd = (int)syscall(SYS_pidfd_open, who.pid, 0);
+  // Without it init could be started, and no signal ever sent to it.
+  if (shim->init_pidfd < 0) return start_abandon(shim, strerror(errno));
   shim->begun_ns = wall_ns();
   give_stdio(shim, shim->config.uid, shim->config.gid);
   int status[2] = {-1, -1}, specification = make_specification(shim);

@@ -22,6 +22,8 @@ import { Peer } from './peer.ts';
 const BUILD = join(import.meta.dirname, '..', '..', 'build');
 /** BERTH_SHIM names another build, for example the one under sanitizers. */
 export const SHIM = process.env['BERTH_SHIM'] ?? join(BUILD, 'berth-shim');
+/** `make faults` */
+const FAULTY_SHIM = join(BUILD, 'berth-shim-faults');
 const LXC_START = '/usr/bin/lxc-start';
 /** What every user of LXC has in common: it stays. */
 const LXC_RUN: readonly string[] = ['/run/lxc', '/run/lxc/lock'];
@@ -66,6 +68,8 @@ export type Options = {
   readonly lxc?: readonly string[];
   /** A cgroup of the memory hierarchy, with a limit: for OOM kills. */
   readonly memory?: number;
+  /** Which call of which process fails, in the build for that (faults.c). */
+  readonly fault?: string;
   readonly before?: (container: Container) => void;
 };
 
@@ -244,7 +248,11 @@ export class Container {
   }
 
   async start(configuration = this.configuration()): Promise<Started> {
-    const child = spawn(SHIM, ['run'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const { fault } = this.options;
+    const child = spawn(fault === undefined ? SHIM : FAULTY_SHIM, ['run'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, ...(fault === undefined ? {} : { BERTH_FAULT: fault }) },
+    });
     child.stdin.on('error', () => undefined);
     child.stdin.end(configuration);
     let line = '';
