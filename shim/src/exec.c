@@ -64,7 +64,8 @@ static int or_ended(int error) {
 }
 
 static _Noreturn void give_up(struct shim *shim, uint8_t step, int error) {
-  if (shim->init > 0) kill(shim->init, SIGKILL);
+  // Once it has been reaped its number may be another's.
+  if (shim->init > 0 && !shim->exit_seen) kill(shim->init, SIGKILL);
   send_failure(FD_CONNECTION, step, step == STATUS_SYSTEM ? or_ended(error) : error);
   reap_killed(shim);
   _exit(1);
@@ -117,8 +118,9 @@ static int open_door(struct shim *shim, pid_t init, struct door *door) {
   if (read_text(path, door->oom, sizeof door->oom) < 0) door->oom[0] = 0;
   // The confinement of init, where the kernel has AppArmor ("unconfined" needs no word).
   snprintf(path, sizeof path, "/proc/%d/attr/apparmor/current", (int)init);
-  if (read_text(path, door->label, sizeof door->label) <= 0 || strncmp(door->label, "unconfined", 10) == 0) door->label[0] = 0;
+  if (read_text(path, door->label, sizeof door->label) < 0) door->label[0] = 0;
   door->label[strcspn(door->label, " \n")] = 0;
+  if (strcmp(door->label, "unconfined") == 0) door->label[0] = 0;
   door->seccomp = -1;
   if (shim->config.seccomp == NULL) return 0;
   door->seccomp = open(shim->config.seccomp, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);

@@ -7,6 +7,7 @@ import { before, test } from 'node:test';
 import { Container, SKIP, until } from './support/container.ts';
 
 const options = { skip: SKIP };
+const ECHILD = 10;
 const ENFILE = 23;
 /** STATUS_SYSTEM of shim.h. */
 const SYSTEM = 4;
@@ -45,3 +46,22 @@ for (const call of ['epoll', 'signalfd', 'pidfd']) {
     assert.deepEqual(await failure(`berth-exec ${call}`), { step: SYSTEM, errno: ENFILE });
   });
 }
+
+test(
+  'a program that was killed before its terminal was there: nothing is killed by a number that is free again',
+  options,
+  async () => {
+    assert.deepEqual(await failure('berth-exec killed', 'tty=1'), { step: SYSTEM, errno: ECHILD });
+  },
+);
+
+test('a profile whose name begins with "unconfined" is not left out', options, async () => {
+  // The profile does not exist, nor may AppArmor: the program must not run without it.
+  assert.equal((await failure('berth-exec profile')).step, SYSTEM);
+  await using container = new Container({ args: ['sleep', '1000'], log: false, fault: 'berth-exec no-profile' });
+  const init = await container.attach();
+  const peer = await container.exec(['true']);
+  peer.subscribe(0);
+  assert.equal((await peer.exit()).code, 0);
+  await init.signal(SIGKILL);
+});
