@@ -171,8 +171,11 @@ test('1 MiB right before the end, 50 of 50, read slowly', options, async () => {
 });
 
 test('replay from the ring: from any offset, with a gap for what it has lost', options, async () => {
-  await using container = new Container({ args: ['sh', '-c', 'seq 1 100000; echo on stderr >&2; sleep 1000'], log: false });
+  const script = 'read go; seq 1 100000; echo on stderr >&2; sleep 1000';
+  await using container = new Container({ args: ['sh', '-c', script], stdin: true, log: false });
   const peer = await container.attach();
+  // Not before somebody listens: the ring would lose the beginning.
+  peer.stdin('go\n');
   await peer.untilOutput('100000\n');
   await peer.untilOutput('on stderr', 2);
   const all = peer.text();
