@@ -92,11 +92,12 @@ static uint64_t content_bytes(const uint8_t *records, size_t bytes) {
   return sum;
 }
 
-static void check_truncated(struct log_file *log) {
+// A file that is shorter than what was written was truncated by somebody. `uncounted`: bytes at its end that `position` is without.
+static void check_truncated(struct log_file *log, size_t uncounted) {
   struct stat st;
-  if (log->fd < 0 || fstat(log->fd, &st) < 0 || (uint64_t)st.st_size >= log->position) return;
+  if (log->fd < 0 || fstat(log->fd, &st) < 0 || (uint64_t)st.st_size >= log->position + uncounted) return;
   index_forget(log->index, log->inode, log->device);
-  log->position = (uint64_t)st.st_size;
+  log->position = (size_t)st.st_size < uncounted ? 0 : (uint64_t)st.st_size - uncounted;
   index_begin(log->index, log->offset, log->inode, log->device, log->position);
 }
 
@@ -107,7 +108,7 @@ static void write_records(struct log_file *log, uint64_t offset) {
   log->buffered = 0;
   if (log->index->position_count > 0 &&
       log->offset - log->index->positions[log->index->position_count - 1].offset >= INDEX_STEP) {
-    check_truncated(log);
+    check_truncated(log, 0);
   }
   ssize_t written;
   do written = write(log->fd, log->buffer, bytes);
@@ -117,14 +118,16 @@ static void write_records(struct log_file *log, uint64_t offset) {
     lose(log, offset, error);
     return;
   }
-  size_t whole = (size_t)written;
+  size_t whole = (size_t)written, torn = 0;
   if (whole < bytes) {
     const uint8_t *last = memrchr(log->buffer, '\n', whole);
     size_t kept = last == NULL ? 0 : (size_t)(last - log->buffer) + 1;
+    // Cut where the file ends now: beyond it, ftruncate would put zeros there.
+    check_truncated(log, whole);
     // A half record that cannot be cut off would be read as the beginning of the next one: end it there.
     if (kept < whole && ftruncate(log->fd, (off_t)(log->position + kept)) < 0) {
-      if (write(log->fd, "\n", 1) == 1) whole++;
-      log->position += whole - kept;
+      torn = whole - kept;
+      if (write(log->fd, "\n", 1) == 1) torn++;
     }
     whole = kept;
   }
@@ -136,6 +139,7 @@ static void write_records(struct log_file *log, uint64_t offset) {
     log->offset = whole == bytes ? offset : log->offset + content_bytes(log->buffer, whole);
     index_extend(log->index, log->offset);
   }
+  log->position += torn;
   lose(log, offset, error);
 }
 
@@ -242,7 +246,7 @@ void log_locate(struct log_file *log, uint64_t offset, uint64_t limit, struct lo
     location->end = limit;
     return;
   }
-  check_truncated(log);
+  check_truncated(log, 0);
   index_locate(log->index, offset, limit, location);
 }
 

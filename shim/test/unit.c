@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "config.h"
 #include "frame.h"
 #include "log.h"
@@ -20,24 +21,6 @@
 #define CONFIG_ROUNDS 100000
 #define RING_ROUNDS 200000
 #define LOG_BYTES (24u * 1024 * 1024)
-
-#define CHECK(condition)                                                        \
-  do {                                                                          \
-    if (!(condition)) {                                                         \
-      fprintf(stderr, "%s:%d: not true: %s (%s)\n", __FILE__, __LINE__, #condition, current); \
-      exit(1);                                                                  \
-    }                                                                           \
-  } while (0)
-
-static const char *current = "";
-static uint64_t seed = 88172645463325252u;
-
-static uint32_t chance(uint32_t below) {
-  seed ^= seed << 13;
-  seed ^= seed >> 7;
-  seed ^= seed << 17;
-  return (uint32_t)(seed >> 20) % below;
-}
 
 // --- vectors.json ---
 
