@@ -93,7 +93,7 @@ static int next_timeout(const struct shim *shim) {
   if (shim->out.retry_at != 0) earlier(&at, shim->out.retry_at);
   if (shim->in.retry_at != 0) earlier(&at, shim->in.retry_at);
   if (shim->big_buffers) earlier(&at, shim->busy_at + IDLE_MS);
-  if (shim->log.report && c->fd >= 0) earlier(&at, c->loss_told_at + 1000);
+  if (output_may_tell(shim)) earlier(&at, c->loss_told_at + LOSS_MS);
   for (int i = 0; i < MAX_WAITING; i++) {
     if (shim->waiting[i].fd >= 0) earlier(&at, shim->waiting[i].deadline);
   }

@@ -12,8 +12,6 @@
 
 // Frames in one sendmsg: more would only help for tiny records, and those come in bursts that fit.
 #define FRAMES_AT_ONCE 32
-// LOG_LOSS comes at most this often.
-#define LOSS_MS 1000u
 
 void output_control(struct shim *shim, const uint8_t *frame, size_t bytes) {
   struct connection *c = &shim->conn;
@@ -200,9 +198,14 @@ static bool flush_frames(struct shim *shim) {
   return true;
 }
 
+bool output_may_tell(const struct shim *shim) {
+  const struct connection *c = &shim->conn;
+  return shim->log.report && c->fd >= 0 && c->control_bytes + CONTROL_SPARE <= CONTROL_QUEUE;
+}
+
 static void tell_losses(struct shim *shim) {
   struct connection *c = &shim->conn;
-  if (!shim->log.report || (c->loss_told_at != 0 && shim->now - c->loss_told_at < LOSS_MS)) return;
+  if (!output_may_tell(shim) || (c->loss_told_at != 0 && shim->now - c->loss_told_at < LOSS_MS)) return;
   uint8_t frame[FRAME_MAX_CONTROL];
   shim->log.report = false;
   c->loss_told_at = shim->now;
@@ -222,7 +225,7 @@ void output_flush(struct shim *shim) {
   struct connection *c = &shim->conn;
   if (c->fd < 0) return;
   uint8_t frame[FRAME_MAX_CONTROL];
-  if (c->control_bytes + CONTROL_SPARE <= CONTROL_QUEUE) tell_losses(shim);
+  tell_losses(shim);
   bool full = false;
   while (!c->closing) {
     full = !flush_part(shim) || !flush_control(shim);

@@ -23,6 +23,8 @@
 // Replies and notices that the daemon has not taken. Requests are not read while there is less room than one answer needs.
 #define CONTROL_QUEUE 8192u
 #define CONTROL_SPARE 512u
+// LOG_LOSS comes at most this often.
+#define LOSS_MS 1000u
 // After the end the shim stays for a connected daemon this long since its last progress.
 #define LINGER_MS 60000u
 // A program may end before the daemon that started it has connected: its output and end wait this long for the first connection.
@@ -221,6 +223,8 @@ void output_ack(struct shim *shim, uint64_t offset);
 void output_committed(struct shim *shim, uint32_t position, uint64_t before);
 bool output_release(struct shim *shim, const struct ring_record *record, const uint8_t *data);
 bool output_waits(const struct shim *shim);
+// A loss of the log is to be told, and there is room for that.
+bool output_may_tell(const struct shim *shim);
 void output_flush(struct shim *shim);
 void output_late(struct shim *shim);
 
