@@ -1,5 +1,5 @@
-// berth-seccomp POLICY FILTER: compiles a policy in LXC's language (version 2, the part of it that the daemon writes) to the kernel's
-// form, once for all containers that have it. LXC would do the same at every start, for tens of milliseconds. The shim's trampoline
+// berth-seccomp POLICY FILTER: compiles a policy in LXC's language (version 2: the part of it that the daemon writes, and the actions log
+// and kill_process besides) to the kernel's form, once for all containers that have it. LXC would do the same at every start, for tens of milliseconds. The shim's trampoline
 // loads the result. Not static: libseccomp is the system's, as it is for LXC.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,7 +24,9 @@ static _Noreturn void stop(const char *what, const char *line) {
 static bool read_action(const char *word, unsigned number, uint32_t *action) {
   if (strcmp(word, "allow") == 0) *action = SCMP_ACT_ALLOW;
   else if (strcmp(word, "errno") == 0) *action = SCMP_ACT_ERRNO(number);
-  else if (strcmp(word, "kill") == 0) *action = SCMP_ACT_KILL;
+  else if (strcmp(word, "log") == 0) *action = SCMP_ACT_LOG;
+  else if (strcmp(word, "kill") == 0) *action = SCMP_ACT_KILL_THREAD;
+  else if (strcmp(word, "kill_process") == 0) *action = SCMP_ACT_KILL_PROCESS;
   else if (strcmp(word, "trap") == 0) *action = SCMP_ACT_TRAP;
   else return false;
   return true;

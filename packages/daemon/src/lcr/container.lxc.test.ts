@@ -182,6 +182,27 @@ describe('a container', { timeout: 300_000 }, () => {
     assert.equal(done.stdout, "mkdir: can't create directory '/tmp/x': No space left on device\nfine\n");
   });
 
+  test('a seccomp profile that only logs, and one that kills the whole process', async () => {
+    const with_ = async (name: string, profile: object, script: string) => {
+      const path = `${fixture.top}/${name}.json`;
+      writeFileSync(path, JSON.stringify(profile));
+      return fixture.run(pod, script, context({ seccomp: { profileType: 'Localhost', localhostRef: path } }));
+    };
+    // The profile of Kubernetes' tutorial, to the letter.
+    const audit = await with_(
+      'audit',
+      { defaultAction: 'SCMP_ACT_LOG' },
+      'grep Seccomp: /proc/self/status; mkdir /tmp/x && echo made',
+    );
+    assert.equal(audit.stdout, 'Seccomp:\t2\nmade\n');
+    const kill = {
+      defaultAction: 'SCMP_ACT_LOG',
+      syscalls: [{ names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_KILL_PROCESS' }],
+    };
+    // 128 and SIGSYS.
+    assert.equal((await with_('kill', kill, 'mkdir /tmp/x; echo $?; touch /tmp/y && echo fine')).stdout, '159\nfine\n');
+  });
+
   test('a root file system that is read-only, and one that is not', async () => {
     assert.equal(
       (await fixture.run(pod, 'touch /x 2>&1; touch /dev/shm/y && echo fine', context({ readonlyRootfs: true }))).stdout,

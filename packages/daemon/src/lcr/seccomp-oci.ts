@@ -2,7 +2,7 @@
 import * as v from 'valibot';
 import { invalid, notBuilt } from './refuse.ts';
 
-/** A syscall name: nothing else may reach LXC's policy file. */
+/** A syscall name: nothing else may reach the policy file. */
 const name = v.pipe(v.string(), v.regex(/^[a-z0-9_]{1,64}$/, 'is not a system call name'));
 /** JSON numbers above 2^53 would be rounded silently. */
 const number = v.pipe(
@@ -61,10 +61,10 @@ export type OciArgument = v.InferOutput<typeof argument>;
 export type OciRule = v.InferOutput<typeof rule>;
 export type OciSeccomp = Omit<v.InferOutput<typeof profile>, 'defaultErrnoRet'> & { readonly defaultErrnoRet: number | undefined };
 
-/** Flags that change speed only, or that LXC's way of loading a filter gives anyway. */
+/** Flags that change speed only, or that loading a filter into a program with one thread, right before it is executed, gives anyway. */
 const HARMLESS_FLAGS = ['SECCOMP_FILTER_FLAG_TSYNC', 'SECCOMP_FILTER_FLAG_SPEC_ALLOW'];
 
-/** Parses and checks; what has a meaning that LXC cannot give is refused by name. */
+/** Parses and checks; what has a meaning that Berth cannot give is refused by name. */
 export const parseOciSeccomp = (field: string, json: string): OciSeccomp => {
   let parsed: unknown;
   try {

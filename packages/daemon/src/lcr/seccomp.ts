@@ -1,4 +1,7 @@
-/** Seccomp profiles in the language of LXC's policy files (version 2): the default one, and OCI profiles translated. */
+/**
+ * Seccomp profiles in the language of LXC's policy files (version 2, with two actions more: `berth-seccomp` reads it, not LXC): the
+ * default one, and OCI profiles translated.
+ */
 import { hasCapability } from './capabilities.ts';
 import { invalid, notBuilt } from './refuse.ts';
 import { ALLOWED, ALLOWED_WITH, NAMESPACE_FLAGS, PERSONALITIES, REFUSED, REFUSED_SOCKET_FAMILY } from './seccomp-default.ts';
@@ -41,7 +44,7 @@ export type ProfileContext = {
 };
 
 /**
- * Translates an OCI seccomp profile (JSON text). What LXC cannot express is refused by name, never left out.
+ * Translates an OCI seccomp profile (JSON text). What the filter cannot give is refused by name, never left out.
  * @throws BerthError naming `field`.
  */
 export const translateProfile = (field: string, json: string, context: ProfileContext): string => {
@@ -64,13 +67,18 @@ const action = (field: string, name: string, errno: number | undefined): string 
       return 'allow';
     case 'SCMP_ACT_ERRNO':
       return `errno ${errno ?? EPERM}`;
+    case 'SCMP_ACT_LOG':
+      return 'log';
     case 'SCMP_ACT_KILL':
     case 'SCMP_ACT_KILL_THREAD':
       return 'kill';
+    case 'SCMP_ACT_KILL_PROCESS':
+      return 'kill_process';
     case 'SCMP_ACT_TRAP':
       return 'trap';
     default:
-      throw notBuilt(`${field}: the seccomp action ${name}`, 'cannot be expressed in an LXC profile');
+      // SCMP_ACT_NOTIFY and SCMP_ACT_TRACE want somebody who answers for each system call.
+      throw notBuilt(`${field}: the seccomp action ${name}`);
   }
 };
 
@@ -117,7 +125,7 @@ const conditions = (field: string, args: readonly OciArgument[]): readonly strin
 const OPERATORS = ['NE', 'LT', 'LE', 'EQ', 'GE', 'GT', 'MASKED_EQ'].map((name) => `SCMP_CMP_${name}`);
 
 const condition = (field: string, { index, value, valueTwo, op }: OciArgument): string => {
-  if (!OPERATORS.includes(op)) throw notBuilt(`${field}: the seccomp operator ${op}`, 'cannot be expressed in an LXC profile');
-  // OCI has the mask in `value` and the wanted bits in `valueTwo`; LXC has them the other way round.
+  if (!OPERATORS.includes(op)) throw notBuilt(`${field}: the seccomp operator ${op}`);
+  // OCI has the mask in `value` and the wanted bits in `valueTwo`; LXC's language has them the other way round.
   return op === 'SCMP_CMP_MASKED_EQ' ? `[${index},${valueTwo},${op},${value}]` : `[${index},${value},${op}]`;
 };
