@@ -65,7 +65,8 @@ test('a signal to every process of the container', options, async () => {
     args: [
       'sh',
       '-c',
-      'trap "echo one; exit 7" TERM; sh -c "trap \\"echo two\\" TERM; echo ready; sleep 1000 & wait; wait" & wait; wait',
+      // Init waits for the other, which goes on for ever unless the signal is its own as well.
+      'trap "echo one; wait; exit 7" TERM; sh -c "trap \\"echo two; exit\\" TERM; echo ready; while :; do usleep 10000; done" & wait; wait',
     ],
   });
   const peer = await container.attach();
@@ -74,6 +75,7 @@ test('a signal to every process of the container', options, async () => {
   const exit = await peer.exit();
   assert.equal(exit.code, 7);
   assert.match(peer.text(), /one/);
+  assert.match(peer.text(), /two/);
   await peer.leave();
 });
 
