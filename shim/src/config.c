@@ -85,7 +85,7 @@ static const char *take_directory(const char *value, const char **list, unsigned
 
 static const char *take(struct config *config, const char *entry, size_t key_bytes, const char *value) {
   if (is_key(entry, key_bytes, "arg")) return config->arg_count++, NULL;
-  if (is_key(entry, key_bytes, "env")) return config->env_count++, NULL;
+  if (is_key(entry, key_bytes, "env")) return NULL;
   if (is_key(entry, key_bytes, "capabilities")) return is_mask(value) ? NULL : "capabilities are not a mask";
   if (is_key(entry, key_bytes, "no-new-privs")) return take_flag(value, &(bool){false});
   if (is_key(entry, key_bytes, "tty")) return take_flag(value, &config->tty);

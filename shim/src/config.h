@@ -34,7 +34,7 @@ struct config {
   // argv and environment of init: positions of their values in `text`, in the order given.
   const char *text;
   size_t text_bytes;
-  unsigned arg_count, env_count;
+  unsigned arg_count;
 };
 
 // Reads `bytes` bytes of configuration; `text` must stay as it is while `config` is used. NULL, or what is wrong with it.

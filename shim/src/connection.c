@@ -27,13 +27,12 @@ void connection_close(struct shim *shim) {
     if (shim->phase < PHASE_ENDED) exec_kill(shim);
     shim->done = true;
   }
-  // Its buffers serve the next one. What it had announced for stdin and not sent will not come.
+  // Its buffers serve the next one.
   uint8_t *control = c->control, *stash = c->stash;
   memset(c, 0, sizeof *c);
   c->fd = -1;
   c->control = control;
   c->stash = stash;
-  shim->in.promised = 0;
 }
 
 void connection_open(struct shim *shim, int fd) {
@@ -120,7 +119,6 @@ static bool announce_stdin(struct shim *shim, uint32_t bytes) {
   // With stdin closed, what was granted before may still be under way.
   if (bytes > c->credit) return false;
   c->credit -= bytes;
-  shim->in.promised = bytes;
   return true;
 }
 
@@ -177,9 +175,7 @@ static bool on_request(void *context, const struct request *request) {
 }
 
 static bool on_stdin(void *context, const uint8_t *data, size_t bytes) {
-  struct shim *shim = context;
-  shim->in.promised -= (uint32_t)bytes;
-  input_take(shim, data, bytes);
+  input_take(context, data, bytes);
   return true;
 }
 

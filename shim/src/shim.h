@@ -67,7 +67,6 @@ struct stdin_queue {
   bool armed;
   uint8_t *buffer;
   uint32_t head, bytes;
-  uint32_t promised;    // bytes of announced STDIN frames that have not come yet
   uint32_t returnable;  // taken by the container, credit not returned yet
   uint64_t retry_at;
   bool by_time;         // a hung up terminal: asked again by time only
@@ -132,7 +131,6 @@ struct shim {
   char failure_kind[16], failure[LXC_WORDS];
   uint64_t ended_at, drain_deadline, stepped_at, record_failed_at, record_retry_at;
   bool cgroups_empty;
-  enum exit_kind exit_kind;
   const char *reason;
   struct exit_frame exit;
   // The streams.

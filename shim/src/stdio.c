@@ -105,8 +105,11 @@ static bool may_evict(void *context, const struct ring_record *record, const uin
   return true;
 }
 
+// Most that one read takes: a frame, and never so much of a small ring that little else would be in it.
+static uint32_t most_at_once(const struct ring *ring) { return ring->size / 4 < FRAME_MAX_DATA ? ring->size / 4 : FRAME_MAX_DATA; }
+
 void source_read(struct shim *shim, struct source *source) {
-  uint32_t most = shim->ring.size / 4 < FRAME_MAX_DATA ? shim->ring.size / 4 : FRAME_MAX_DATA;
+  uint32_t most = most_at_once(&shim->ring);
   source->retry_at = 0;
   for (int turn = 0; turn < READS_PER_TURN && !source->ended; turn++) {
     uint8_t *space;
@@ -149,8 +152,7 @@ void sources_update(struct shim *shim) {
   else if (shim->held) {
     // Room is looked for again after every event: the daemon may have taken something, or be late enough.
     uint8_t *space;
-    uint32_t most = shim->ring.size / 4 < FRAME_MAX_DATA ? shim->ring.size / 4 : FRAME_MAX_DATA;
-    shim->held = ring_reserve(&shim->ring, most, &space, may_evict, shim) == 0;
+    shim->held = ring_reserve(&shim->ring, most_at_once(&shim->ring), &space, may_evict, shim) == 0;
   }
   if (shim->out.retry_at == 0 && !shim->out.ended) source_arm(shim, &shim->out, !shim->held);
   if (!shim->err.ended) source_arm(shim, &shim->err, !shim->held);
