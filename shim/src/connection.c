@@ -92,8 +92,11 @@ static void locate(struct shim *shim, const struct request *request) {
   struct location location;
   uint64_t offset = request->offset;
   memset(&location, 0, sizeof location);
-  if (offset != OFFSET_NEXT) log_locate(&shim->log, offset, shim->ring.first, &location);
-  if (location.kind != 1 && offset >= shim->ring.first) {
+  // From here on bytes are in the ring alone. With a log that is what it has not got yet: what it has lost will never be there.
+  uint64_t newer = shim->ring.first;
+  if (shim->log.enabled && shim->log.offset > newer) newer = shim->log.offset;
+  if (offset != OFFSET_NEXT) log_locate(&shim->log, offset, newer, &location);
+  if (location.kind != 1 && offset >= newer) {
     memset(&location, 0, sizeof location);
     location.kind = 2;
     location.first = shim->ring.first;

@@ -46,6 +46,8 @@ static void adopt(struct log_file *log, int fd, const struct stat *st) {
   log->inode = st->st_ino;
   log->device = st->st_dev;
   log->position = (uint64_t)st->st_size;
+  // File systems use the inode of a deleted file again: shorter than what was written there, this is not that file.
+  if (log->position < index_bytes(log->index, log->inode, log->device)) index_forget(log->index, log->inode, log->device);
   index_begin(log->index, log->offset, log->inode, log->device, log->position);
 }
 
@@ -137,7 +139,7 @@ static void write_records(struct log_file *log, uint64_t offset) {
     log->hole = false;
     log->position += whole;
     log->offset = whole == bytes ? offset : log->offset + content_bytes(log->buffer, whole);
-    index_extend(log->index, log->offset);
+    index_extend(log->index, log->offset, log->position);
   }
   log->position += torn;
   lose(log, offset, error);

@@ -47,7 +47,7 @@ void log_append(struct log_file *log, uint8_t stream, const uint8_t *data, size_
 void log_flush_partial(struct log_file *log);
 // Opens the file anew and switches to it; on failure the old one stays. 0 or an errno.
 int log_reopen(struct log_file *log);
-// LOCATE for an offset below the ring's first one (`limit`).
+// LOCATE for an offset below `limit`, from where on the ring alone has the bytes.
 void log_locate(struct log_file *log, uint64_t offset, uint64_t limit, struct location *location);
 // Gives memory back that only writing needs.
 void log_idle(struct log_file *log);

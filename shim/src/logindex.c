@@ -47,7 +47,7 @@ void index_begin(struct log_index *index, uint64_t offset, uint64_t inode, uint6
   }
   if (index->segment_count == INDEX_SEGMENTS) drop_segment(index, 0);
   index->segments[index->segment_count++] =
-      (struct index_segment){.begin = offset, .end = offset, .inode = inode, .device = device};
+      (struct index_segment){.begin = offset, .end = offset, .inode = inode, .device = device, .bytes = position};
   add_position(index, offset, position, 1);
 }
 
@@ -56,8 +56,17 @@ void index_mark(struct log_index *index, uint64_t offset, uint64_t position) {
   if (offset - index->positions[index->position_count - 1].offset >= INDEX_STEP) add_position(index, offset, position, 0);
 }
 
-void index_extend(struct log_index *index, uint64_t offset) {
-  if (index->segment_count > 0) index->segments[index->segment_count - 1].end = offset;
+void index_extend(struct log_index *index, uint64_t offset, uint64_t position) {
+  if (index->segment_count == 0) return;
+  index->segments[index->segment_count - 1].end = offset;
+  index->segments[index->segment_count - 1].bytes = position;
+}
+
+uint64_t index_bytes(const struct log_index *index, uint64_t inode, uint64_t device) {
+  for (uint32_t i = index->segment_count; i-- > 0;) {
+    if (index->segments[i].inode == inode && index->segments[i].device == device) return index->segments[i].bytes;
+  }
+  return 0;
 }
 
 void index_forget(struct log_index *index, uint64_t inode, uint64_t device) {

@@ -17,6 +17,7 @@
 struct index_segment {
   uint64_t begin, end;  // offsets; `end` exclusive
   uint64_t inode, device;
+  uint64_t bytes;  // the file has been written up to here
 };
 
 struct index_position {
@@ -36,11 +37,13 @@ struct log_index {
 void index_begin(struct log_index *index, uint64_t offset, uint64_t inode, uint64_t device, uint64_t position);
 // Records from `offset` on are about to be written at `position`.
 void index_mark(struct log_index *index, uint64_t offset, uint64_t position);
-// The log holds everything below `offset` now.
-void index_extend(struct log_index *index, uint64_t offset);
-// What was written to this file is not there any more (somebody truncated it).
+// The log holds everything below `offset` now, in a file that has been written up to `position`.
+void index_extend(struct log_index *index, uint64_t offset, uint64_t position);
+// How far this file has been written, 0 when it is not known.
+uint64_t index_bytes(const struct log_index *index, uint64_t inode, uint64_t device);
+// What was written to this file is not there any more (somebody truncated it, or it was deleted and its inode is another file's).
 void index_forget(struct log_index *index, uint64_t inode, uint64_t device);
-// Kind 1 or 3 for an offset that is not in the ring; `limit` is the ring's first offset.
+// Kind 1 or 3 for an offset below `limit`, where what is lost ends at the latest.
 void index_locate(const struct log_index *index, uint64_t offset, uint64_t limit, struct location *location);
 
 #endif

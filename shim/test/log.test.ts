@@ -156,11 +156,12 @@ test('a full disk: counted and told, the container and the daemon go on, the log
     assert.ok(kept.length > 1000 && peer.text().startsWith(kept));
     await peer.until(() => Number(peer.last(0x86).readBigUInt64LE(0)) === peer.text().length - kept.length, 'the whole loss');
     assert.ok(lost > 0);
-    // Before the hole: in the log. In the hole: lost. The newest: in the ring.
+    // Before the hole: in the log. In the hole: lost, though the ring has it. The next: in the ring.
     assert.equal((await peer.locate(10)).kind, 1);
     assert.equal((await peer.locate(10)).end, kept.length);
     const hole = await peer.locate(kept.length);
-    assert.notEqual(hole.kind, 1);
+    assert.deepEqual([hole.kind, hole.first, hole.end], [3, kept.length, peer.next]);
+    assert.equal((await peer.locate(peer.next - 1)).kind, 3);
     assert.equal((await peer.locate(NEXT)).kind, 2);
     // Room again, in the same file: what comes next is a new segment that LOCATE tells from the old one.
     execFileSync('mount', ['-o', 'remount,size=16m', disk]);

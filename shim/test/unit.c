@@ -483,6 +483,47 @@ static void test_log(void) {
   printf("log: %llu bytes over %u files\n", (unsigned long long)offset, files + 1);
 }
 
+static void reopen_as(struct log_file *log, const char *directory, const char *name) {
+  char path[256], kept[256];
+  snprintf(path, sizeof path, "%s/log", directory);
+  snprintf(kept, sizeof kept, "%s/%s", directory, name);
+  CHECK(rename(path, kept) == 0 && log_reopen(log) == 0);
+}
+
+// A new log file with the inode of a deleted one: made from the old file itself, emptied, as a file system uses inodes when it likes.
+static void test_inode_used_again(void) {
+  current = "inode used again";
+  char directory[] = "/tmp/berth-shim-unit-XXXXXX";
+  CHECK(mkdtemp(directory) != NULL);
+  struct log_file log;
+  CHECK(log_init(&log, directory, "log", 100) == 0);
+  log_append(&log, 1, (const uint8_t *)"first\n", 6, 0);
+  uint64_t inode = log.inode;
+  reopen_as(&log, directory, "old");
+  log_append(&log, 1, (const uint8_t *)"second\n", 7, 0);
+  // The same file again: nothing is forgotten.
+  CHECK(log_reopen(&log) == 0);
+  struct location l;
+  log_locate(&log, 0, log.offset, &l);
+  CHECK(l.kind == 1 && l.inode == inode && l.first == 0 && l.end == 6);
+  log_locate(&log, 6, log.offset, &l);
+  CHECK(l.kind == 1 && l.inode != inode && l.first == 6 && l.end == 13);
+  char path[256], old[256], second[256];
+  snprintf(path, sizeof path, "%s/log", directory);
+  snprintf(old, sizeof old, "%s/old", directory);
+  snprintf(second, sizeof second, "%s/second", directory);
+  CHECK(rename(path, second) == 0 && rename(old, path) == 0 && truncate(path, 0) == 0 && log_reopen(&log) == 0);
+  CHECK(log.inode == inode);
+  log_append(&log, 1, (const uint8_t *)"third and longer\n", 17, 0);
+  log_locate(&log, 0, log.offset, &l);
+  CHECK(l.kind == 3 && l.first == 0 && l.end == 6);
+  log_locate(&log, 6, log.offset, &l);
+  CHECK(l.kind == 1 && l.inode != inode && l.first == 6 && l.end == 13);
+  log_locate(&log, 13, log.offset, &l);
+  CHECK(l.kind == 1 && l.inode == inode && l.first == 13 && l.end == 30 && l.position == 0);
+  CHECK(unlink(path) == 0 && unlink(second) == 0 && rmdir(directory) == 0);
+}
+
 static void test_index(void) {
   current = "index";
   struct log_index *index = calloc(1, sizeof *index);
@@ -494,7 +535,7 @@ static void test_index(void) {
       index_mark(index, offset, position);
       offset += INDEX_STEP / 2;
       position += INDEX_STEP;
-      index_extend(index, offset);
+      index_extend(index, offset, position);
     }
     CHECK(index->segment_count <= INDEX_SEGMENTS && index->position_count <= INDEX_POSITIONS);
     offset += 10;
@@ -536,6 +577,7 @@ int main(int argc, char **argv) {
   test_ring();
   test_index();
   test_log();
+  test_inode_used_again();
   free(text);
   return 0;
 }

@@ -1,12 +1,14 @@
 /** Bytes through attach: every value, much of them, both ways, both streams, and the last ones before an exit. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
 import { AttachClient } from '../src/attach.ts';
 import { readLog } from '../src/cri-log.ts';
 import { runContainer } from '../src/pods.ts';
+import { eventually } from '../src/processes.ts';
 import { randomBlocks, randomFile, randomSha256 } from '../src/random.ts';
 import { daemonWithPod } from '../src/suite.ts';
 
@@ -126,3 +128,42 @@ test('from the start: what was written before the attach, then what comes live, 
   await client.ended();
   assert.equal(client.stdout.text(), `${Array.from({ length: 20_000 }, (_, i) => `line ${i}\n`).join('')}end\n`);
 });
+
+for (const [what, retire] of [
+  [
+    'compressed, as kubelet does it',
+    (old: string) => {
+      writeFileSync(`${old}.tmp`, gzipSync(readFileSync(old)));
+      renameSync(`${old}.tmp`, `${old}.gz`);
+      rmSync(old);
+    },
+  ],
+  [
+    'deleted, and its inode is that of the log in use',
+    (old: string, log: string) => {
+      truncateSync(old);
+      renameSync(old, log);
+    },
+  ],
+] as const) {
+  test(`from the start, when the oldest log file has been ${what}: all that is kept`, async () => {
+    const steps = join(daemon.dir, what.slice(0, 4));
+    mkdirSync(steps);
+    const script = 'for n in 1 2 3; do echo "part $n"; while [ ! -e /steps/$n ]; do sleep 0.05; done; done; echo end';
+    const container = await runContainer(daemon, pod, script, { mounts: [{ containerPath: '/steps', hostPath: steps }] });
+    const log = container.logFile;
+    for (const n of [1, 2]) {
+      await eventually(`part ${n}`, () => readFileSync(log, 'utf8').includes(`part ${n}`));
+      renameSync(log, `${log}.${n}`);
+      if (n === 2) retire(`${log}.1`, log);
+      await daemon.client.runtime.reopenContainerLog({ containerId: container.id });
+      writeFileSync(join(steps, `${n}`), '');
+    }
+    await eventually('part 3', () => readFileSync(log, 'utf8').includes('part 3'));
+    using client = await AttachClient.open(await container.attachUrl(), { from: 'start' });
+    await client.sees(/part 3\n/);
+    writeFileSync(join(steps, '3'), '');
+    assert.equal((await client.ended())?.status, 'Success');
+    assert.equal(client.stdout.text(), 'part 2\npart 3\nend\n');
+  });
+}

@@ -49,7 +49,7 @@ export class Cursor {
   readonly #hub: CursorHub;
   readonly #sink: CursorSink;
   readonly #wanted: { readonly stdout: boolean; readonly stderr: boolean };
-  /** With `from=start`, what is lost at the very beginning is passed over: older than what is kept is not a loss of this session. */
+  /** With `from=start`, what is lost or rotated away at the very beginning is passed over: older than what is kept is not a loss of this session. */
   readonly #fromStart: boolean;
   #position: number;
   #released = 0;
@@ -236,7 +236,8 @@ export class Cursor {
     // A partial line that is in neither the log nor the live buffer: written to the log, it can be read there.
     if (where.kind === 'ring') return hub.flush();
     if (where.kind === 'lost') return this.#skip(where.end, 'the log has a hole');
-    const file = await files.borrow(where.inode, where.device);
+    const file = await files.borrow(where);
+    if (file === undefined) return this.#skip(where.end, 'the log file that held it is gone');
     try {
       for await (const piece of readLog(file.handle, where.position, where.first, this.#position, where.end)) {
         if (this.#done) return;

@@ -118,12 +118,22 @@ function move(block: Buffer, to: number, start: number, stop: number): void {
   for (let at = start, write = to; at < stop; at += 1, write += 1) block[write] = block[at] as number;
 }
 
-/** `<time> stdout|stderr P|F <content>`. @throws LogDamaged */
+/** Whether what stands at this position of a file looks like a record. */
+export async function isRecordAt(file: FileHandle, position: number): Promise<boolean> {
+  const { bytesRead, buffer } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, position);
+  return bytesRead === HEAD_BYTES && hasHead(buffer, 0);
+}
+
+/** @throws LogDamaged */
 function streamOf(block: Buffer, at: number): 1 | 2 {
+  if (!hasHead(block, at)) throw new LogDamaged('a record has another form');
+  return block[at + LETTER_AT] === LETTER_O ? 1 : 2;
+}
+
+/** `<time> stdout|stderr P|F <content>` */
+function hasHead(block: Buffer, at: number): boolean {
   const letter = block[at + LETTER_AT];
   const kind = block[at + KIND_AT];
   const spaced = block[at + TIME_BYTES] === SPACE && block[at + KIND_AT - 1] === SPACE && block[at + KIND_AT + 1] === SPACE;
-  if (!spaced || (letter !== LETTER_O && letter !== LETTER_E) || (kind !== KIND_FULL && kind !== KIND_PARTIAL))
-    throw new LogDamaged('a record has another form');
-  return letter === LETTER_O ? 1 : 2;
+  return spaced && (letter === LETTER_O || letter === LETTER_E) && (kind === KIND_FULL || kind === KIND_PARTIAL);
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readlink, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -222,6 +222,94 @@ test('a client that lags behind further than allowed is told so', async () => {
     }
     assert.equal(client.end?.kind === 'failed' && client.end.reason, 'LagLimit');
     assert.ok(hub.bufferedBytes < 200_000, 'what the hub holds stays bounded');
+  } finally {
+    shim.close();
+    await rm(folder, { recursive: true });
+  }
+});
+
+test('from the start, what was rotated away is passed over; who has begun, or began with what is new, is told that it is lost', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'berth-hub-'));
+  const logPath = join(folder, '0.log');
+  const shim = new ModelShim(logPath, 64 * 1024);
+  const line = (n: number): Buffer => Buffer.from(`${String(n).padStart(99)}\n`);
+  const write = (from: number, to: number): void => {
+    for (let n = from; n < to; n++) shim.write(1, line(n));
+  };
+  try {
+    write(0, 2000);
+    shim.rotate();
+    write(2000, 4000);
+    shim.rotate();
+    write(4000, 6000);
+    // As kubelet does: the oldest files go, compressed or deleted.
+    await rm(`${logPath}.1`);
+    const hub = modelHub(shim, { logPath, liveBufferBytes: 64 * 1024, linger: { ms: 0, bytes: 0 } });
+    const attach = async (from: 'now' | 'start', room = Number.POSITIVE_INFINITY): Promise<Client> => {
+      const client = new Client();
+      client.room = room;
+      client.cursor = hub.open(await hub.claim(), from, { stdout: true, stderr: false }, client);
+      return client;
+    };
+    const text = (client: Client): string => Buffer.concat(client.got).toString();
+    const lines = (from: number, to: number): string =>
+      Array.from({ length: to - from }, (_, at) => String(line(from + at))).join('');
+
+    const all = await attach('start');
+    while (text(all).length < 400_000 && all.end === undefined) await sleep(1);
+    assert.equal(text(all), lines(2000, 6000));
+
+    // A file that is not open to anybody goes while they are on their way: what they have not read is a hole then.
+    const late = await attach('start', 1);
+    while (late.got.length === 0) await sleep(1);
+    all.leave();
+    const file = hub.files;
+    assert.ok(file !== undefined);
+    file.borrow = async () => await Promise.resolve(undefined);
+    late.give(Number.POSITIVE_INFINITY);
+    const now = await attach('now', 1);
+    write(6000, 9000);
+    now.give(Number.POSITIVE_INFINITY);
+    while (late.end === undefined || now.end === undefined) await sleep(1);
+    for (const client of [late, now]) {
+      assert.equal(client.end?.kind === 'failed' && client.end.reason, 'OutputLost');
+      assert.match(client.end?.kind === 'failed' ? client.end.message : '', /the log file that held it is gone/);
+    }
+  } finally {
+    shim.close();
+    await rm(folder, { recursive: true });
+  }
+});
+
+test('a session that is 40 deleted log files behind gets every byte, and the files are closed behind it', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'berth-hub-'));
+  const logPath = join(folder, '0.log');
+  const shim = new ModelShim(logPath, 64 * 1024);
+  const openFiles = async (): Promise<number> => {
+    const targets = await Promise.all(
+      (await readdir('/proc/self/fd')).map(async (fd) => await readlink(`/proc/self/fd/${fd}`).catch(() => '')),
+    );
+    return targets.filter((target) => target.startsWith(folder)).length;
+  };
+  try {
+    const hub = modelHub(shim, { logPath, liveBufferBytes: 64 * 1024, linger: { ms: 0, bytes: 0 } });
+    const client = new Client();
+    client.room = 1;
+    client.cursor = hub.open(await hub.claim(), 'now', { stdout: true, stderr: true }, client);
+    for (let n = 1; n <= 40; n++) {
+      for (let at = 0; at < 10; at++) shim.write(1, Buffer.from(`${String(n * 10 + at).padStart(9_999)}\n`));
+      shim.rotate();
+      await hub.logReopened();
+      await rm(`${logPath}.${n}`);
+    }
+    // Forty of the hub and the one in use, which the model has open as well.
+    assert.equal(await openFiles(), 42);
+    client.give(Number.POSITIVE_INFINITY);
+    shim.exit();
+    while (client.end === undefined) await sleep(1);
+    assert.equal(client.end.kind, 'exit');
+    assert.ok(Buffer.concat(client.got).equals(bytesOf(shim, 0, true, true)));
+    while ((await openFiles()) > 1) await sleep(1);
   } finally {
     shim.close();
     await rm(folder, { recursive: true });

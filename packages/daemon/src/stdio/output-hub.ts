@@ -146,9 +146,14 @@ export class OutputHub implements CursorHub {
     return cursor;
   }
 
-  /** The log has been reopened: the new file is pinned, so that another rotation cannot take it from a lagging session. */
+  /** The log has been reopened: the new file is pinned, so that another rotation cannot take it from a lagging session; what nobody needs is closed. */
   async logReopened(): Promise<void> {
-    if (this.#active !== undefined) await this.#files?.pin();
+    const files = this.#files;
+    if (files === undefined) return;
+    await files.pin();
+    // A shim that is gone says nothing; then the older files stay open until the hub sleeps.
+    const now = await this.#io.locate(undefined).catch(() => undefined);
+    if (now !== undefined) await files.settle(now.end);
   }
 
   output(stream: 1 | 2, offset: number, data: Buffer): void {
@@ -246,7 +251,7 @@ export class OutputHub implements CursorHub {
     this.#subscribedAt = now.end;
     this.#acked = from;
     if (logPath !== undefined) {
-      this.#files = new LogFiles(logPath);
+      this.#files = new LogFiles(logPath, () => this.#needed());
       await this.#files.pin();
     }
     this.stats.active.add(this);
@@ -326,6 +331,14 @@ export class OutputHub implements CursorHub {
   #wanted(): number {
     let from = Math.min(this.#oldestClaim(), this.#live.head - CATCH_UP_BYTES);
     for (const cursor of this.#cursors) if (cursor.keepsUp) from = Math.min(from, cursor.position);
+    return from;
+  }
+
+  /** Below this offset nobody wants anything of the log any more. */
+  #needed(): number {
+    let from = Number.POSITIVE_INFINITY;
+    for (const claim of this.#claims) from = Math.min(from, claim.offset);
+    for (const cursor of this.#cursors) from = Math.min(from, cursor.position);
     return from;
   }
 

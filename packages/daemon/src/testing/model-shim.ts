@@ -120,7 +120,8 @@ export class ModelShim implements ShimIo {
     const ring: Location = { kind: 'ring', first: this.#ringFirst(), end: this.next };
     if (offset === undefined || offset >= this.#logged) return ring;
     const segment = this.#segments.find((one) => offset >= one.first && offset < one.end);
-    if (segment === undefined) return { kind: 'lost', first: offset, end: this.#logged };
+    if (segment === undefined)
+      return { kind: 'lost', first: offset, end: this.#segments.find((one) => one.first > offset)?.first ?? this.#logged };
     const record = segment.records.findLast((one) => one.offset <= offset);
     if (record === undefined) throw new Error('the model has lost a record');
     return {
