@@ -143,9 +143,12 @@ test('clients read statuses back, with the exit code', () => {
     decodeStatus(v5, encodeStatus(v5, status) ?? new Uint8Array(0));
   const seven = back(exitCodeStatus(7));
   assert.ok(seven);
-  assert.equal(exitCodeOf(seven), 7);
-  assert.equal(exitCodeOf(successStatus()), 0);
-  assert.equal(exitCodeOf(failureStatus('x')), undefined);
+  for (const method of ['attach', 'exec'] as const) {
+    assert.equal(exitCodeOf(seven, method), 7);
+    assert.equal(exitCodeOf(failureStatus('x'), method), undefined);
+  }
+  assert.equal(exitCodeOf(successStatus(), 'exec'), 0);
+  assert.equal(exitCodeOf(successStatus(), 'attach'), undefined, 'the container may have ended with any code, or go on');
   assert.deepEqual(back(successStatus()), successStatus());
   assert.equal(decodeStatus(v5, utf8('nonsense')), undefined);
   assert.equal(decodeStatus(v5, utf8('{"status":"Maybe"}')), undefined);

@@ -79,9 +79,12 @@ export function decodeStatus(protocol: Subprotocol, payload: Uint8Array): WireSt
   return isWireStatus(parsed) ? parsed : undefined;
 }
 
-/** The exit code that a status tells: 0 for success, undefined when it does not say. */
-export function exitCodeOf(status: WireStatus): number | undefined {
-  if (status.status === 'Success') return 0;
+/**
+ * The exit code that a status tells, undefined when it does not say. Success is 0 for the command of an exec. For an attach it says that
+ * the session ended well: servers send it for every exit code, and when the input has ended and the container goes on.
+ */
+export function exitCodeOf(status: WireStatus, method: 'attach' | 'exec'): number | undefined {
+  if (status.status === 'Success') return method === 'exec' ? 0 : undefined;
   if (status.reason !== REASON_NON_ZERO_EXIT_CODE) return undefined;
   const cause = status.details?.causes?.find((each) => each.reason === CAUSE_EXIT_CODE);
   return cause?.message !== undefined && /^\d{1,3}$/.test(cause.message) ? Number(cause.message) : undefined;

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
-import { CHANNEL, failureStatus } from '@berth/attach-protocol';
+import { CHANNEL, exitCodeStatus, failureStatus } from '@berth/attach-protocol';
 import {
   attach,
   AttachRefused,
@@ -61,7 +61,8 @@ test('output comes apart by stream, then the status', async () => {
   const [out, err, end] = await Promise.all([bytesOf(session.stdout), bytesOf(session.stderr), session.ended]);
   assert.deepEqual([...out], [...Buffer.from('out'), 0, 255]);
   assert.equal(err.toString(), 'err');
-  assert.equal(end.kind === 'status' && end.status.status, 'Success');
+  assert.ok(end.kind === 'status');
+  assert.deepEqual([end.status.status, end.exitCode], ['Success', undefined], 'no exit code is made up');
   assert.equal(daemon.sessions[0]?.from, 'start');
 });
 
@@ -103,6 +104,12 @@ test('a failure is told, not thrown', async () => {
   const end = await it.session.ended;
   assert.equal(end.kind === 'status' && end.status.message, 'too far behind');
   assert.equal(end.kind === 'status' ? end.exitCode : 0, undefined);
+});
+
+test('an exit code is told where the status has one', async () => {
+  await using it = await stage({ attached: (s) => s.end(exitCodeStatus(7)) });
+  const end = await it.session.ended;
+  assert.equal(end.kind === 'status' && end.exitCode, 7);
 });
 
 test('16 MiB of input arrive exactly, then the end of it', async () => {

@@ -40,7 +40,11 @@ export type AttachStreamOptions = {
 
 /** How a session ended. */
 export type SessionEnd =
-  /** The daemon has said so. Every byte of output came before. `exitCode` only where the status tells one. */
+  /**
+   * The daemon has said so. Every byte of output came before. `exitCode` only where the status tells one: a failure with the reason
+   * `NonZeroExitCode`, which daemons with `stdio.exit_code_status` send. `Success` tells none: the container has ended with any code, or
+   * goes on after the end of its input. `runtime.containerStatus` has its state and exit code, up to a second later.
+   */
   | { readonly kind: 'status'; readonly status: WireStatus; readonly exitCode: number | undefined }
   /** `detach` was called here; the container goes on. */
   | { readonly kind: 'detached' };
@@ -213,7 +217,7 @@ class Session implements AttachSession {
     else if (message.channel === CHANNEL.stderr) this.stderr?.add(message.payload);
     else if (message.channel === CHANNEL.status) {
       const status = decodeStatus(PROTOCOL, message.payload);
-      if (status !== undefined) this.#finish({ kind: 'status', status, exitCode: exitCodeOf(status) });
+      if (status !== undefined) this.#finish({ kind: 'status', status, exitCode: exitCodeOf(status, 'attach') });
       return;
     }
     if (this.#waiting() > MAX_WAITING_BYTES) this.#socket.pause();
