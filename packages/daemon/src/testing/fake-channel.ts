@@ -10,6 +10,8 @@ export class FakeChannel implements ByteChannel {
   holds = false;
   paused = false;
   hurried = false;
+  /** The peer's end waits behind what is not read. */
+  hasUnreadEnd = false;
   isEnded = false;
   isDestroyed = false;
 
@@ -34,6 +36,10 @@ export class FakeChannel implements ByteChannel {
 
   resume(): void {
     this.paused = false;
+  }
+
+  async peerEnded(): Promise<boolean> {
+    return await Promise.resolve(this.hasUnreadEnd);
   }
 
   giveUpWhenStuck(): void {

@@ -12,6 +12,8 @@ export interface ByteChannel {
   /** Stops and goes on reading. What has been read already still comes. */
   pause(): void;
   resume(): void;
+  /** Whether the peer has ended though that has not been read; from then on nothing is written to it. */
+  peerEnded(): Promise<boolean>;
   /** From now on a peer that takes none of what is queued for the linger time is given up. */
   giveUpWhenStuck(): void;
   /** Ends behind what is queued, and reads and discards until the peer has closed or is given up: never a reset over unread output. */

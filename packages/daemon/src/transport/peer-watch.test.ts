@@ -10,6 +10,7 @@ import { readTcpTable, type TcpEntry, tcpKey } from './tcp-table.ts';
 
 /** Looks in vain until a connection is given up. */
 const FUTILE_LOOKS = 7;
+const SILENT: TcpEntry = { unsent: 1, retransmits: 0, probes: 0, peerEnded: false };
 
 type Pair = AsyncDisposable & { readonly server: Server; readonly here: Socket; readonly there: Socket };
 
@@ -46,7 +47,7 @@ async function look(
       asked += 1;
       before(asked);
       if (asked >= entries.length) setImmediate(done.resolve);
-      return new Map(entry === undefined ? [] : [[key, { unsent: 1, retransmits: 0, probes: 0, ...entry }]]);
+      return new Map(entry === undefined ? [] : [[key, { ...SILENT, ...entry }]]);
     },
   });
   watch.add(socket);
@@ -105,7 +106,7 @@ test('while peers are heard, the table is not read', async () => {
   let asked = 0;
   const watch = new PeerWatch({
     lookMs: 200,
-    readTable: async () => new Map([['', { unsent: (asked += 1), retransmits: 9, probes: 9 }]]),
+    readTable: async () => new Map([['', { ...SILENT, unsent: (asked += 1), retransmits: 9, probes: 9 }]]),
   });
   watch.add(it.here);
   for (let i = 0; i < 100; i += 1) {

@@ -4,6 +4,7 @@ import type { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import type { ByteChannel, ByteChannelEvents } from './byte-channel.ts';
 import { destroyWithoutProgress, LINGER_TIMES, type LingerTimes, linger } from './linger.ts';
+import { PeerEnd } from './peer-end.ts';
 import { probePeer } from './probe-peer.ts';
 import { readIntoFreshMemory } from './read-memory.ts';
 import { SocketWriter } from './socket-writer.ts';
@@ -12,6 +13,7 @@ export class SocketChannel implements ByteChannel {
   readonly #socket: Socket;
   readonly #writer: SocketWriter;
   readonly #times: LingerTimes;
+  readonly #end: PeerEnd;
   #events: ByteChannelEvents | undefined;
   #reason = 'connection lost';
   #ending = false;
@@ -21,6 +23,7 @@ export class SocketChannel implements ByteChannel {
     this.#socket = socket;
     this.#writer = new SocketWriter(socket);
     this.#times = times;
+    this.#end = new PeerEnd(socket);
     socket.setNoDelay(true);
     probePeer(socket);
     socket.on('error', (error: NodeJS.ErrnoException) => {
@@ -47,7 +50,7 @@ export class SocketChannel implements ByteChannel {
   }
 
   write(parts: readonly Uint8Array[]): void {
-    this.#writer.write(parts);
+    if (!this.#end.ended) this.#writer.write(parts);
   }
 
   pause(): void {
@@ -56,6 +59,10 @@ export class SocketChannel implements ByteChannel {
 
   resume(): void {
     this.#socket.resume();
+  }
+
+  peerEnded(): Promise<boolean> {
+    return this.#end.look();
   }
 
   giveUpWhenStuck(): void {

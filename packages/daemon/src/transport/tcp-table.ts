@@ -14,7 +14,24 @@ export type TcpEntry = {
   readonly retransmits: number;
   /** Questions to a peer that is silent or has no room, without an answer; 0 as soon as one comes. */
   readonly probes: number;
+  /** The peer has sent its FIN, and we have not sent ours. */
+  readonly peerEnded: boolean;
 };
+
+/** As the kernel numbers the states of a connection. */
+const CLOSE_WAIT = '08';
+/** All who ask for one entry within this time share one reading: the table holds every connection of the machine. */
+const SHARED_MS = 1_000;
+
+let reading: { readonly at: number; readonly table: Promise<ReadonlyMap<string, TcpEntry>> } | undefined;
+
+/** What the table said of the connection with this `tcpKey` within the last second; undefined when it is not known (any more). */
+export async function recentTcpEntry(key: string | undefined): Promise<TcpEntry | undefined> {
+  if (key === undefined) return undefined;
+  const now = performance.now();
+  if (reading === undefined || now - reading.at > SHARED_MS) reading = { at: now, table: readTcpTable() };
+  return (await reading.table).get(key);
+}
 
 /** By `tcpKey`. Empty where the kernel does not tell. Takes milliseconds of a thread: the kernel walks its whole hash table. */
 export async function readTcpTable(): Promise<ReadonlyMap<string, TcpEntry>> {
@@ -39,10 +56,15 @@ export function tcpKey(socket: Socket): string | undefined {
  * receive queue, timer : when, retransmits, user, probes.
  */
 function addLine(entries: Map<string, TcpEntry>, line: string): void {
-  const [, local, remote, , queues = '', , retransmits = '', , probes = ''] = line.trim().split(/\s+/);
+  const [, local, remote, state, queues = '', , retransmits = '', , probes = ''] = line.trim().split(/\s+/);
   const unsent = Number.parseInt(queues, 16);
   if (local === undefined || remote === undefined || Number.isNaN(unsent)) return;
-  entries.set(`${local} ${remote}`, { unsent, retransmits: Number.parseInt(retransmits, 16), probes: Number.parseInt(probes, 10) });
+  entries.set(`${local} ${remote}`, {
+    unsent,
+    retransmits: Number.parseInt(retransmits, 16),
+    probes: Number.parseInt(probes, 10),
+    peerEnded: state === CLOSE_WAIT,
+  });
 }
 
 const hexPort = (port: number): string => port.toString(16).toUpperCase().padStart(4, '0');

@@ -23,13 +23,13 @@ type Under = {
   readonly reply: (id: number) => Buffer;
 };
 
-function make(options: { maxStreams?: number; unreadSignMs?: number; accept?: boolean } = {}): Under {
+function make(options: { maxStreams?: number; unreadSignMs?: number; lostInputMs?: number; accept?: boolean } = {}): Under {
   const channel = new FakeChannel();
   const events: string[] = [];
   const streams: SpdyStream[] = [];
   const connection = new SpdyConnection(
     channel,
-    { maxStreams: options.maxStreams ?? 4, ...(options.unreadSignMs === undefined ? {} : { unreadSignMs: options.unreadSignMs }) },
+    { maxStreams: 4, ...options },
     {
       stream: (stream) => {
         streams.push(stream);
@@ -347,4 +347,24 @@ test('what waits for its turn is dropped where the connection has been ended', a
   await immediate();
   assert.equal(streams.length, STREAMS_PER_TURN);
   assert.equal(channel.isEnded, true);
+});
+
+test('a client whose end waits unread is told nothing; read to its end in time it has ended, else it is given up', async () => {
+  const read = make({ unreadSignMs: 10, lostInputMs: 60_000 });
+  read.channel.hasUnreadEnd = true;
+  read.connection.pause();
+  await sleep(60);
+  assert.equal(read.channel.take().length, 0);
+  read.connection.resume();
+  assert.equal(read.channel.paused, false);
+  read.channel.peerEnds();
+  assert.deepEqual(read.events, ['lost: client went away']);
+
+  const unread = make({ unreadSignMs: 10, lostInputMs: 30 });
+  unread.channel.hasUnreadEnd = true;
+  unread.connection.pause();
+  assert.deepEqual(unread.events, []);
+  while (unread.events.length === 0) await sleep(1);
+  assert.deepEqual(unread.events, ['lost: client went away']);
+  assert.equal(unread.channel.isEnded, true);
 });

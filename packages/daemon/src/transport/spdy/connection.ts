@@ -2,7 +2,9 @@
 
 import { Buffer } from 'node:buffer';
 import type { ByteChannel } from '../byte-channel.ts';
+import { LOST_CLIENT_INPUT_MS } from '../limits.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport.ts';
+import { UnreadPeer } from '../unread-peer.ts';
 import {
   GOAWAY_STATUS,
   MAX_LATE_PINGS,
@@ -38,6 +40,7 @@ export type ConnectionOptions = {
   readonly maxStreams: number;
   /** By tests only. */
   readonly unreadSignMs?: number;
+  readonly lostInputMs?: number;
 };
 
 /**
@@ -55,7 +58,7 @@ export class SpdyConnection {
   readonly #channel: ByteChannel;
   readonly #events: ConnectionEvents;
   readonly #maxStreams: number;
-  readonly #unreadSignMs: number;
+  readonly #unread: UnreadPeer;
   readonly #parser: FrameParser;
   readonly #decoder = new HeaderDecoder();
   readonly #encoder = new HeaderEncoder();
@@ -76,13 +79,19 @@ export class SpdyConnection {
   #rest: Buffer = NOTHING;
   #latePings: number[] = [];
   #answersQueued = 0;
-  #unreadSigns: NodeJS.Timeout | undefined;
 
   constructor(channel: ByteChannel, options: ConnectionOptions, events: ConnectionEvents) {
     this.#channel = channel;
     this.#events = events;
     this.#maxStreams = options.maxStreams;
-    this.#unreadSignMs = options.unreadSignMs ?? UNREAD_SIGN_MS;
+    this.#unread = new UnreadPeer(
+      { signMs: options.unreadSignMs ?? UNREAD_SIGN_MS, lostInputMs: options.lostInputMs ?? LOST_CLIENT_INPUT_MS },
+      {
+        look: () => channel.peerEnded(),
+        sign: () => void (this.full || channel.write([ping(UNREAD_SIGN_ID)])),
+        gone: () => this.#lost('client went away'),
+      },
+    );
     this.#parser = new FrameParser({
       synStream: (frame) => this.#open(frame),
       headers: (frame) => this.#moreOf(frame),
@@ -129,17 +138,14 @@ export class SpdyConnection {
 
   /** Stops reading. A sign of life goes out now and then, as the client's pings are not answered. */
   pause(): void {
-    if (this.#state !== 'open' || this.#unreadSigns !== undefined) return;
+    if (this.#state !== 'open' || this.#unread.watching) return;
     this.#channel.pause();
-    this.#unreadSigns = setInterval(() => {
-      if (!this.full) this.#channel.write([ping(UNREAD_SIGN_ID)]);
-    }, this.#unreadSignMs).unref();
+    this.#unread.watch();
   }
 
   resume(): void {
-    if (this.#unreadSigns === undefined) return;
-    clearInterval(this.#unreadSigns);
-    this.#unreadSigns = undefined;
+    if (!this.#unread.watching) return;
+    this.#unread.rest();
     if (this.#rest.length === 0) this.#channel.resume();
   }
 
@@ -174,7 +180,7 @@ export class SpdyConnection {
     this.#openedThisTurn = 0;
     if (this.#rest.length === 0) return;
     this.#handOn();
-    if (this.#rest.length === 0 && this.#unreadSigns === undefined) this.#channel.resume();
+    if (this.#rest.length === 0 && !this.#unread.watching) this.#channel.resume();
   }
 
   /** All at once: the client has ended, and what it sent comes before that. */
@@ -267,8 +273,7 @@ export class SpdyConnection {
   }
 
   #stop(): void {
-    clearInterval(this.#unreadSigns);
-    this.#unreadSigns = undefined;
+    this.#unread.rest();
     this.#parser.stop();
     this.#rest = NOTHING;
     this.#streams.clear();

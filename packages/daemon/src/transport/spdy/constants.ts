@@ -90,7 +90,7 @@ export const MAX_SESSION_STREAMS = 16;
 
 /**
  * How often an unread connection says something. Its client's pings wait unread; nothing in Go's client gives up over that, but proxies on
- * the way cut connections that are silent, and only writing tells that a client is gone whose FIN is not read.
+ * the way cut connections that are silent.
  */
 export const UNREAD_SIGN_MS = 5_000;
 

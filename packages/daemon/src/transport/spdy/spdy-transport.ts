@@ -92,7 +92,7 @@ export class SpdyTransport implements Transport {
     });
     this.#connection = new SpdyConnection(
       channel,
-      { maxStreams: MAX_SESSION_STREAMS, unreadSignMs: times.unreadSignMs },
+      { maxStreams: MAX_SESSION_STREAMS, unreadSignMs: times.unreadSignMs, lostInputMs: times.lostInputMs },
       {
         stream: (stream) => this.#opened(stream),
         flush: () => this.#flush(),

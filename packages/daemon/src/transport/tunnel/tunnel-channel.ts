@@ -56,6 +56,10 @@ export class TunnelChannel implements ByteChannel {
     this.#inner.resume();
   }
 
+  peerEnded(): Promise<boolean> {
+    return this.#inner.peerEnded();
+  }
+
   giveUpWhenStuck(): void {
     this.#inner.giveUpWhenStuck();
   }

@@ -1,7 +1,9 @@
 // Keeps a connection from looking dead: pings while it is read, unsolicited pongs while it is not.
 
 import type { Socket } from 'node:net';
+import { PeerEnd } from '../peer-end.ts';
 import { probePeer } from '../probe-peer.ts';
+import { UnreadPeer } from '../unread-peer.ts';
 import { PING_INTERVAL_MS, UNREAD_PONG_INTERVAL_MS } from './constants.ts';
 import type { MessageSender } from './message-sender.ts';
 
@@ -14,18 +16,23 @@ export const KEEPALIVE_TIMES: KeepaliveTimes = { pingMs: PING_INTERVAL_MS, unrea
  * Three clocks. Pings keep middle boxes from cutting a silent connection; at most one is unanswered, so that they never pile up in front
  * of a stopped client. TCP probes (silence) and the peer watch (something is on its way, if only a ping) find a peer whose machine is gone;
  * a missing pong ends nothing (see probe-peer.ts). Pongs nobody asked for go out while the socket is not read, as the pings in it
- * cannot be answered.
+ * cannot be answered; to a peer whose FIN is there, unread, none (see unread-peer.ts).
  */
 export class Keepalive {
   readonly #sender: MessageSender;
-  readonly #times: KeepaliveTimes;
   readonly #pings: NodeJS.Timeout;
-  #pongs: NodeJS.Timeout | undefined;
+  readonly #end: PeerEnd;
+  readonly #unread: UnreadPeer;
   #unanswered = false;
 
-  constructor(socket: Socket, sender: MessageSender, times: KeepaliveTimes = KEEPALIVE_TIMES) {
+  /** @param left is called when a peer that has ended has waited for `lostInputMs` to be read to its end */
+  constructor(socket: Socket, sender: MessageSender, times: KeepaliveTimes, lostInputMs: number, left: () => void) {
     this.#sender = sender;
-    this.#times = times;
+    this.#end = new PeerEnd(socket);
+    this.#unread = new UnreadPeer(
+      { signMs: times.unreadPongMs, lostInputMs },
+      { look: () => this.#end.look(), sign: () => this.#pong(), gone: left },
+    );
     probePeer(socket);
     this.#pings = setInterval(() => this.#ping(), times.pingMs).unref();
   }
@@ -35,15 +42,19 @@ export class Keepalive {
     this.#unanswered = false;
   }
 
+  /** The peer is known to have sent its FIN: it takes nothing any more. */
+  get peerEnded(): boolean {
+    return this.#end.ended;
+  }
+
   /** The socket is not read any more. */
   unread(): void {
-    this.#pongs ??= setInterval(() => this.#pong(), this.#times.unreadPongMs).unref();
+    this.#unread.watch();
   }
 
   /** The socket is read again. */
   read(): void {
-    clearInterval(this.#pongs);
-    this.#pongs = undefined;
+    this.#unread.rest();
   }
 
   stop(): void {
@@ -52,7 +63,7 @@ export class Keepalive {
   }
 
   #ping(): void {
-    if (this.#unanswered || this.#pongs !== undefined) return;
+    if (this.#unanswered || this.#unread.watching) return;
     this.#unanswered = true;
     // Where output waits the connection is not silent.
     if (this.#sender.idle) this.#sender.ping();

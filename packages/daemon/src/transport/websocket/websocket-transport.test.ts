@@ -138,6 +138,38 @@ for (const [how, leave] of [
   });
 }
 
+test('all input of a client that has left while the socket was not read is there, with its end', async () => {
+  // Two signs of life: the first would be answered with a reset, the second would fail. What the kernel says is a second old at most.
+  const { transport, client, events, received } = await pair({ keepalive: { pingMs: LONG_MS, unreadPongMs: 1_500 } });
+  transport.pauseInput();
+  await until(() => received().length > 0);
+  const bytes = 1_000_000;
+  for (let sent = 0; sent < bytes; sent += 50_000) client.write(stdin(50_000));
+  client.end(clientFrame({ opcode: 8, payload: Buffer.of(3, 0xe8) }));
+  await once(client, 'finish');
+  client.destroy();
+  await sleep(4_000);
+  assert.deepEqual([events, received()], [[], FIRST_MESSAGE]);
+  assert.equal(transport.write('stdout', Buffer.alloc(1_000_000)), true, 'it takes nothing any more, and holds nothing back');
+  await sleep(50);
+  transport.resumeInput();
+  await until(() => events.at(-1)?.startsWith('stdin') === false);
+  assert.equal(events.pop(), 'client closed with 1000');
+  assert.equal(
+    events.reduce((sum, event) => sum + Number(event.split(' ')[1]), 0),
+    bytes,
+  );
+});
+
+test('a client that has left is given up when nobody reads its input in time', async () => {
+  const { transport, client, events } = await pair({ keepalive: { pingMs: LONG_MS, unreadPongMs: 1_500 }, lostInputMs: 50 });
+  transport.pauseInput();
+  client.write(stdin(300 * 1024));
+  client.end();
+  await until(() => events.length > 0);
+  assert.deepEqual(events, ['client went away']);
+});
+
 test('input of a lost client that nobody takes is given up after its time', async () => {
   const { transport, client, events } = await pair({ lostInputMs: 100 });
   transport.pauseInput();

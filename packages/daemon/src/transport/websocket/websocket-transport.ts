@@ -77,7 +77,7 @@ export class WebSocketTransport implements Transport {
       closed: (reason) => this.#handlers?.closed(reason),
     });
     this.#parser = this.#makeParser();
-    this.#keepalive = new Keepalive(socket, this.#sender, times.keepalive);
+    this.#keepalive = new Keepalive(socket, this.#sender, times.keepalive, times.lostInputMs, () => this.#lost('client went away'));
     this.#pace = new Pace({
       ping: (payload) => this.#state === 'open' && this.#sender.ping(payload),
       opened: () => this.#room(),
@@ -102,7 +102,7 @@ export class WebSocketTransport implements Transport {
   }
 
   write(stream: OutputStream, chunk: Uint8Array): boolean {
-    if (this.#state !== 'open' || !this.#streams[stream] || chunk.length === 0) return true;
+    if (this.#state !== 'open' || this.#keepalive.peerEnded || !this.#streams[stream] || chunk.length === 0) return true;
     this.#sender.message(CHANNEL[stream], chunk);
     this.#pace.sent(chunk.length);
     if (!this.#sender.full && !this.#pace.closed) return true;
