@@ -39,6 +39,7 @@ export const exitCodeOfError = (error: unknown): number => (error instanceof Cli
 export function sentenceOf(error: unknown): string {
   const text = (error instanceof Error ? error.message : String(error)).trim().replaceAll(/\s*\n\s*/g, ' ');
   // The client library's, recognised by name for the same reason.
+  if (error instanceof Error && error.name === 'SessionFailed') return visible(`the session failed: ${text}`);
   const lost = error instanceof Error && error.name === 'StreamLost';
   if (lost && /certificate/i.test(text)) return visible(`${text}; see --tls-ca, --tls-cert and --tls-key of: berth attach --help`);
   return visible(lost ? `${text}; the container is not touched by that, see: berth ps -a` : text);

@@ -9,7 +9,7 @@ export {
 } from './attach/attach-stream.ts';
 export type { Input } from './attach/input.ts';
 export type { Output } from './attach/output.ts';
-export { AttachRefused, StreamLost } from './attach/stream-lost.ts';
+export { AttachRefused, SessionFailed, StreamLost } from './attach/stream-lost.ts';
 export { type BerthClient, connect, DEFAULT_SOCKET } from './connect.ts';
 export { messageToJson } from './json.ts';
 export { RpcError, type RpcStatus } from './rpc-error.ts';

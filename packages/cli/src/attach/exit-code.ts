@@ -30,7 +30,7 @@ export class Interrupted extends Error {
 
 /**
  * The exit status for an outcome: the container's when it has exited, else 0.
- * @throws CliError when the session failed, Interrupted after a signal.
+ * @throws CliError when the container is gone, Interrupted after a signal.
  */
 export async function exitCodeOfOutcome(daemon: Daemon, containerId: string, outcome: Outcome): Promise<number> {
   switch (outcome.kind) {
@@ -41,10 +41,7 @@ export async function exitCodeOfOutcome(daemon: Daemon, containerId: string, out
     case 'reader-gone':
       return EXIT_SIGNAL_BASE + SIGPIPE;
     case 'ended': {
-      const { status, exitCode } = outcome.end;
-      if (status.status === 'Failure' && exitCode === undefined) {
-        throw new CliError(`the session failed: ${status.message ?? status.reason ?? 'no reason given'}`);
-      }
+      const { exitCode } = outcome.end;
       return (await containerExitCode(daemon, containerId, STATE_LAG_MS)) ?? exitCode ?? EXIT.ok;
     }
     default:

@@ -1,7 +1,7 @@
 // One attach session between the user's terminal or pipes and a container.
 import { once } from 'node:events';
-import type { Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import type { Readable, Writable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import type { AttachSession, SessionEnd } from '@berth/client';
 import type { Daemon } from '../daemon.ts';
 import { DetachKeys } from '../terminal/detach-keys.ts';
@@ -32,9 +32,9 @@ const STDERR = 2;
 const MAX_TYPED_AHEAD_BYTES = 1024 * 1024;
 
 /**
- * Runs a session to its end. All output has been written when it resolves, except to readers that have gone and after a signal. The
+ * Runs a session to its end. All output has been written when it settles, except to readers that have gone and after a signal. The
  * terminal is as it was.
- * @throws RpcError what the daemon refuses, StreamLost when the connection ends without a status.
+ * @throws RpcError what the daemon refuses; SessionFailed and StreamLost as the library's `ended`
  */
 export async function runSession(daemon: Daemon, target: SessionTarget, interrupted: AbortSignal): Promise<Outcome> {
   const { containerId, tty, stdin, from } = target;
@@ -53,7 +53,7 @@ export async function runSession(daemon: Daemon, target: SessionTarget, interrup
   const write = async (source: AttachSession['stdout'], fd: number): Promise<void> => {
     if (source === undefined) return;
     try {
-      await pipeline(source, new FdWriter(fd));
+      await writeAll(source, fd);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
       readerGone = true;
@@ -65,15 +65,24 @@ export async function runSession(daemon: Daemon, target: SessionTarget, interrup
   written.catch(() => session.detach());
   if (stdin) void pumpInput(session, target.detachKeys);
   try {
-    const end = await session.ended;
+    await Promise.allSettled([session.ended]);
     if (interrupted.aborted) return bySignal();
     await Promise.race([written, once(interrupted, 'abort')]);
     if (interrupted.aborted) return bySignal();
     if (readerGone) return { kind: 'reader-gone' };
+    const end = await session.ended;
     return end.kind === 'detached' ? { kind: 'detached' } : { kind: 'ended', end };
   } finally {
     if (stdin) process.stdin.destroy();
   }
+}
+
+/** Writes what the source gives, also what comes before it fails: `ended` tells the failure. @throws what the descriptor refuses */
+async function writeAll(source: Readable, fd: number): Promise<void> {
+  const sink = new FdWriter(fd);
+  source.once('error', () => sink.end());
+  source.pipe(sink);
+  await finished(sink);
 }
 
 /** Waits for room or the end, and takes away the listeners for both: it is called for every piece of a large input. */

@@ -131,6 +131,16 @@ test('a lost connection and a failed session are never a success', async () => {
   assert.deepEqual([failed.code, failed.err], [125, 'berth: the session failed: reader fell \\x1b[31m too far behind\n']);
 });
 
+test('what came before a failure is written also to a slow reader, before it is said', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  const child = start(daemon, ['run', 'busybox', 'fallBehind']);
+  child.stdin?.end();
+  await sleep(1500);
+  assert.equal(child.exitCode, null, 'it waits for its reader');
+  const done = await ended(child);
+  assert.deepEqual([done.code, done.out.length, done.err], [125, 200_000, 'berth: the session failed: too far behind\n']);
+});
+
 test('a slow reader of the output gets all of it', async () => {
   await using daemon = await FakeDaemon.start(PROGRAMS);
   const child = start(daemon, ['run', '--rm', 'busybox', 'numbers']);

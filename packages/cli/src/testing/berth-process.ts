@@ -47,6 +47,13 @@ export const PROGRAMS: Readonly<Record<string, FakeProgram>> = {
       setTimeout(() => s.socket.terminate(), 100);
     },
   },
+  // More than the pipe of a reader that waits takes: the tail stands here when the failure comes.
+  fallBehind: {
+    attached: (s) => {
+      for (let i = 0; i < 20; i += 1) s.send(CHANNEL.stdout, Buffer.alloc(10_000, 't'));
+      s.end(failureStatus('too far behind', 'LagLimit'));
+    },
+  },
   fail: { attached: (s) => s.end(failureStatus('reader fell \x1b[31m too far behind')) },
   yes: {
     attached: (s) => {

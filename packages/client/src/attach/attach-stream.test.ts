@@ -15,6 +15,7 @@ import {
   type BerthClient,
   connect,
   RpcError,
+  SessionFailed,
   StreamLost,
 } from '../index.ts';
 import { FakeDaemon, type FakeProgram } from '../testing/fake-daemon.ts';
@@ -99,11 +100,44 @@ test('a connection that ends without a status is an error, behind the last byte'
   }
 });
 
-test('a failure is told, not thrown', async () => {
-  await using it = await stage({ attached: (s) => s.end(failureStatus('too far behind')) });
-  const end = await it.session.ended;
-  assert.equal(end.kind === 'status' && end.status.message, 'too far behind');
-  assert.equal(end.kind === 'status' ? end.exitCode : 0, undefined);
+test('a session that the daemon ends with a Failure fails, and so do its outputs behind their last byte', async () => {
+  const failure = failureStatus('too far behind', 'LagLimit');
+  const isIt = (error: unknown): boolean => {
+    assert.ok(error instanceof SessionFailed);
+    assert.deepEqual([error.message, error.reason, error.status], ['too far behind', 'LagLimit', failure]);
+    return true;
+  };
+  await using it = await stage(
+    {
+      attached: (s) => {
+        s.send(CHANNEL.stdout, 'last words');
+        s.end(failure);
+      },
+    },
+    { stderr: true },
+  );
+  const { session } = it;
+  await assert.rejects(session.ended, isIt);
+  let text = '';
+  await assert.rejects(async () => {
+    for await (const chunk of session.stdout ?? []) text += String(chunk);
+  }, isIt);
+  assert.equal(text, 'last words');
+  await assert.rejects(bytesOf(session.stderr), isIt);
+});
+
+test("an exit code that the status tells is a result, not a failure; a Failure without words has its reason's", async () => {
+  await using it = await stage({ attached: (s) => s.end(exitCodeStatus(3)) });
+  const [out, end] = await Promise.all([bytesOf(it.session.stdout), it.session.ended]);
+  assert.deepEqual([out.length, end.kind === 'status' && end.exitCode], [0, 3]);
+  await using silent = await stage({ attached: (s) => s.end({ status: 'Failure', reason: 'OutputLost' }) });
+  await assert.rejects(silent.session.ended, { name: 'SessionFailed', message: 'OutputLost' });
+});
+
+test('a failed session ends no process that reads none of it', async () => {
+  await using it = await stage({ attached: (s) => s.end(failureStatus('away')) });
+  while (it.daemon.sessions[0]?.socket.readyState !== 3) await sleep(10);
+  await sleep(50);
 });
 
 test('an exit code is told where the status has one', async () => {

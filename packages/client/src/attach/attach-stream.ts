@@ -14,7 +14,7 @@ import {
 import { WebSocket } from 'ws';
 import { Input } from './input.ts';
 import { Output } from './output.ts';
-import { AttachRefused, StreamLost } from './stream-lost.ts';
+import { AttachRefused, SessionFailed, StreamLost } from './stream-lost.ts';
 
 /** PEM, as in the files. */
 export type ClientTls = {
@@ -41,9 +41,9 @@ export type AttachStreamOptions = {
 /** How a session ended. */
 export type SessionEnd =
   /**
-   * The daemon has said so. Every byte of output came before. `exitCode` only where the status tells one: a failure with the reason
-   * `NonZeroExitCode`, which daemons with `stdio.exit_code_status` send. `Success` tells none: the container has ended with any code, or
-   * goes on after the end of its input. `runtime.containerStatus` has its state and exit code, up to a second later.
+   * The daemon has said so: Success, or an exit code. Every byte of output came before. `exitCode` only where the status tells one: a failure
+   * with the reason `NonZeroExitCode`, which daemons with `stdio.exit_code_status` send. `Success` tells none: the container has ended with
+   * any code, or goes on after the end of its input. `runtime.containerStatus` has its state and exit code, up to a second later.
    */
   | { readonly kind: 'status'; readonly status: WireStatus; readonly exitCode: number | undefined }
   /** `detach` was called here; the container goes on. */
@@ -61,7 +61,10 @@ export type AttachSession = {
   resize(columns: number, rows: number): void;
   /** Leaves the container as it is and ends the session. */
   detach(): void;
-  /** Resolves on the session's status, which comes after all output, or after `detach`; rejects with `StreamLost` otherwise. */
+  /**
+   * Resolves on the session's status, which comes after all output, or after `detach`. Rejects with `SessionFailed` on a status that is
+   * neither Success nor an exit code, and with `StreamLost` when none came; so do the outputs, behind their last byte.
+   */
   readonly ended: Promise<SessionEnd>;
 };
 
@@ -144,6 +147,12 @@ async function readBody(response: IncomingMessage): Promise<string> {
   }
   return body.trim().slice(0, MAX_ERROR_BODY_BYTES);
 }
+
+/** A Failure is one, unless it is a program's own exit code. */
+const failureOf = (end: SessionEnd): SessionFailed | undefined =>
+  end.kind === 'status' && end.status.status === 'Failure' && end.exitCode === undefined
+    ? new SessionFailed(end.status)
+    : undefined;
 
 /** connecting -> open -> (status came | detached | lost) -> closed; `#end` is set once and decides. */
 class Session implements AttachSession {
@@ -233,10 +242,12 @@ class Session implements AttachSession {
 
   #finish(end: SessionEnd): void {
     this.#over = true;
-    this.stdout?.finish();
-    this.stderr?.finish();
+    const failed = failureOf(end);
+    this.stdout?.finish(failed);
+    this.stderr?.finish(failed);
     this.stdin?.destroy();
-    this.#settle.resolve(end);
+    if (failed === undefined) this.#settle.resolve(end);
+    else this.#settle.reject(failed);
     // The server closes behind its status; if it does not, nobody waits for it.
     setTimeout(() => this.#socket.terminate(), CLOSE_TIMEOUT_MS).unref();
   }

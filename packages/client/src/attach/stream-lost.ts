@@ -1,4 +1,5 @@
-// How an attach session can end without having ended: what callers must never take for success.
+// How a session can end without having ended: what callers must never take for success.
+import type { WireStatus } from '@berth/attach-protocol';
 
 /** The connection was lost before the session's status came: nobody knows how the session went on. */
 export class StreamLost extends Error {
@@ -9,6 +10,24 @@ export class StreamLost extends Error {
   constructor(message: string, closeCode: number, options?: ErrorOptions) {
     super(message, options);
     this.closeCode = closeCode;
+  }
+}
+
+/**
+ * The daemon has ended the session before its time (it stops, an operator has, the client was too far behind, output is gone), or the
+ * program of an exec could not be started. What came before is true; nobody knows from this how the container goes on.
+ */
+export class SessionFailed extends Error {
+  override readonly name = 'SessionFailed';
+  /** What has happened, as docs/errors.md lists it: `SessionKilled`, `LagLimit`, ... Undefined where another runtime gives none. */
+  readonly reason: string | undefined;
+  /** The whole status. */
+  readonly status: WireStatus;
+
+  constructor(status: WireStatus) {
+    super(status.message ?? status.reason ?? 'no reason given');
+    this.reason = status.reason;
+    this.status = status;
   }
 }
 
