@@ -41,7 +41,10 @@ test('without a daemon a call fails soon and says why', async () => {
   await assert.rejects(
     client.runtime.version(),
     (error) =>
-      error instanceof RpcError && error.status === 'UNAVAILABLE' && error.code === undefined && /ENOENT/.test(error.message),
+      error instanceof RpcError &&
+      error.status === 'UNAVAILABLE' &&
+      error.code === undefined &&
+      /ENOENT .*berth\.sock$/.test(error.message),
   );
 });
 
@@ -80,6 +83,24 @@ test('a call can be aborted, before and under way', async () => {
   controller.abort(reason);
   await assert.rejects(call, reason);
   assert.equal((await client.runtime.version()).runtimeName, 'fake');
+});
+
+test('closing ends calls under way at once, and refuses those that come later', async () => {
+  await using daemon = await FakeDaemon.start();
+  const socket = `${daemon.socket}.silent`;
+  await using silent = createServer(() => {});
+  await new Promise<void>((resolve) => silent.listen(socket, resolve));
+  const client = connect({ socket });
+  const isClosed = { name: 'RpcError', status: 'CANCELLED', code: undefined, message: 'the client is closed' };
+  async function* endless(): AsyncGenerator<Uint8Array> {
+    for (;;) yield Buffer.alloc(10);
+  }
+  const under = [client.runtime.execSync({ cmd: ['sleep', '5'] }), client.image.import(endless(), [])];
+  client.close();
+  for (const call of under) await assert.rejects(call, isClosed);
+  await assert.rejects(client.runtime.version(), { ...isClosed, method: '/runtime.v1.RuntimeService/Version' });
+  await assert.rejects(client.image.import(endless(), []), isClosed);
+  client.close();
 });
 
 test('an import sends every byte in order, however the source cuts them', async () => {

@@ -3,7 +3,7 @@ import { type ImportResponse, Sessions } from '@berth/cri-api/berth';
 import { ImageService, RuntimeService } from '@berth/cri-api';
 import { Client as GrpcClient, credentials } from '@grpc/grpc-js';
 import { importImage } from './image-import.ts';
-import { type CallOptions, type ServiceClient, serviceClient } from './service-client.ts';
+import { type CallOptions, type Channel, type ServiceClient, serviceClient } from './service-client.ts';
 
 /** Where the daemon listens unless told otherwise. */
 export const DEFAULT_SOCKET = '/run/berth/berth.sock';
@@ -27,13 +27,16 @@ export type BerthClient = AsyncDisposable & {
   };
   /** The sessions of the daemon's streaming server. Berth's own. */
   readonly sessions: ServiceClient<typeof Sessions>;
-  /** Ends the connection; calls under way fail. */
+  /**
+   * Ends the connection: calls under way fail with CANCELLED at once, and so does every later one. What the daemon has done by then stays
+   * done. Sessions have connections of their own and go on.
+   */
   close(): void;
 };
 
 /** Connects to the daemon behind this unix socket. */
 export function connect({ socket = DEFAULT_SOCKET }: { socket?: string } = {}): BerthClient {
-  const channel = new GrpcClient(`unix:${socket}`, credentials.createInsecure(), {
+  const grpc = new GrpcClient(`unix:${socket}`, credentials.createInsecure(), {
     // A path is no host name; without this, servers see one that is percent-encoded and some refuse it.
     'grpc.default_authority': 'localhost',
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
@@ -43,7 +46,12 @@ export function connect({ socket = DEFAULT_SOCKET }: { socket?: string } = {}): 
     // Else clients of one socket share its state: a new one would be refused because of what an older one has found.
     'grpc.use_local_subchannel_pool': 1,
   });
-  const close = (): void => channel.close();
+  const closing = new AbortController();
+  const channel: Channel = { grpc, closed: closing.signal };
+  const close = (): void => {
+    closing.abort();
+    grpc.close();
+  };
   return {
     runtime: serviceClient(channel, RuntimeService),
     image: {

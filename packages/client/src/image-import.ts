@@ -2,8 +2,8 @@
 import { once } from 'node:events';
 import { create, type Message } from '@bufbuild/protobuf';
 import { ImportRequestSchema, type ImportResponse, Images } from '@berth/cri-api/berth';
-import { type Client as GrpcClient, type ClientWritableStream, Metadata } from '@grpc/grpc-js';
-import { type CallOptions, deserializer, grpcOptions, serializer, settle, wirePath } from './service-client.ts';
+import { type ClientWritableStream, Metadata } from '@grpc/grpc-js';
+import { type CallOptions, type Channel, deserializer, grpcOptions, serializer, settle, wirePath } from './service-client.ts';
 
 /** The daemon takes chunks of at most 1 MiB; a quarter of it keeps both ends' copies small at the same speed. */
 const MAX_CHUNK_BYTES = 256 * 1024;
@@ -15,7 +15,7 @@ const IMPORT_TIMEOUT_MS = 3_600_000;
  * @throws RpcError what the daemon refused; whatever `source` throws, after the call was cancelled.
  */
 export async function importImage(
-  channel: GrpcClient,
+  { grpc, closed }: Channel,
   source: AsyncIterable<Uint8Array>,
   names: readonly string[],
   options: CallOptions = {},
@@ -25,8 +25,8 @@ export async function importImage(
   const stop = new AbortController();
   const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
   let sending: Promise<void> | undefined;
-  const answer = settle(path, signal, (done) => {
-    const call = channel.makeClientStreamRequest(
+  const answer = settle(closed, path, signal, (done) => {
+    const call = grpc.makeClientStreamRequest(
       path,
       serializer(method.input),
       deserializer(method.output),

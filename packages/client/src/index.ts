@@ -6,7 +6,9 @@ export {
   attachStream,
   type ClientTls,
   type SessionEnd,
+  type StreamOptions,
 } from './attach/attach-stream.ts';
+export { type ExecEnd, type ExecOptions, type ExecSession, exec } from './attach/exec.ts';
 export type { Input } from './attach/input.ts';
 export type { Output } from './attach/output.ts';
 export { AttachRefused, SessionFailed, StreamLost } from './attach/stream-lost.ts';

@@ -4,6 +4,9 @@ import { type ServiceError, status } from '@grpc/grpc-js';
 /** Trailer in which the daemon sends its stable code: `CONTAINER_NOT_FOUND`. */
 const BERTH_CODE_TRAILER = 'berth-error-code';
 
+/** What gRPC's resolver of addresses has noted ends its sentence, and for a path it notes nothing. */
+const NO_NOTE = /\.? Resolution note: $/;
+
 /** Name of a gRPC status: `NOT_FOUND`. */
 export type RpcStatus = keyof typeof status;
 
@@ -25,6 +28,10 @@ export class RpcError extends Error {
   }
 }
 
+/** What a call of a client that is closed, or is being closed, ends with. */
+export const clientClosed = (method: string): RpcError =>
+  new RpcError({ status: 'CANCELLED', code: undefined, method, message: 'the client is closed' });
+
 /** Turns grpc-js' error of this method into ours. */
 export function toRpcError(method: string, error: ServiceError): RpcError {
   const [code] = error.metadata?.get(BERTH_CODE_TRAILER) ?? [];
@@ -33,7 +40,7 @@ export function toRpcError(method: string, error: ServiceError): RpcError {
       status: (status[error.code] ?? 'UNKNOWN') as RpcStatus,
       code: code === undefined ? undefined : String(code),
       method,
-      message: error.details === '' ? error.message : error.details,
+      message: (error.details === '' ? error.message : error.details).replace(NO_NOTE, ''),
     },
     { cause: error },
   );

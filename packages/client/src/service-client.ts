@@ -11,7 +11,7 @@ import {
   toBinary,
 } from '@bufbuild/protobuf';
 import { type CallOptions as GrpcCallOptions, type Client as GrpcClient, Metadata, type ServiceError } from '@grpc/grpc-js';
-import { RpcError, toRpcError } from './rpc-error.ts';
+import { clientClosed, RpcError, toRpcError } from './rpc-error.ts';
 
 /** What every call takes beside its request. */
 export type CallOptions = {
@@ -24,6 +24,9 @@ export type CallOptions = {
 /** Two minutes, as kubelet waits for its runtime by default. */
 export const DEFAULT_TIMEOUT_MS = 120_000;
 
+/** Where calls go, and the signal that ends them all. */
+export type Channel = { readonly grpc: GrpcClient; readonly closed: AbortSignal };
+
 /** The unary methods of a service as promises. */
 export type ServiceClient<S extends { readonly method: object }> = {
   readonly [K in keyof S['method'] as S['method'][K] extends { methodKind: 'unary' } ? K : never]: S['method'][K] extends {
@@ -35,7 +38,7 @@ export type ServiceClient<S extends { readonly method: object }> = {
 };
 
 /** Builds the client of one service over a channel. */
-export function serviceClient<S extends DescService>(channel: GrpcClient, service: S): ServiceClient<S> {
+export function serviceClient<S extends DescService>(channel: Channel, service: S): ServiceClient<S> {
   const calls: Record<string, unknown> = {};
   for (const method of service.methods) {
     if (method.methodKind !== 'unary') continue;
@@ -64,13 +67,15 @@ export const grpcOptions = ({ timeoutMs = DEFAULT_TIMEOUT_MS }: CallOptions): Gr
   deadline: Date.now() + timeoutMs,
 });
 
-/** Settles a call: `begin` starts it and hands the callback on; the signal cancels it. */
+/** Settles a call: `begin` starts it and hands the callback on; the signal cancels it, and so does closing. */
 export async function settle(
+  closed: AbortSignal,
   path: string,
   signal: AbortSignal | undefined,
   begin: (done: (error: ServiceError | null, value?: Message) => void) => { cancel(): void },
 ): Promise<Message> {
   signal?.throwIfAborted();
+  if (closed.aborted) throw clientClosed(path);
   const { promise, resolve, reject } = Promise.withResolvers<Message>();
   const call = begin((error, value) => {
     if (error !== null) reject(toRpcError(path, error));
@@ -78,27 +83,31 @@ export async function settle(
       reject(new RpcError({ status: 'INTERNAL', code: undefined, method: path, message: 'empty answer' }));
     else resolve(value);
   });
-  const abort = (): void => {
-    reject(signal?.reason instanceof Error ? signal.reason : new DOMException('aborted', 'AbortError'));
+  const giveUp = (reason: Error): void => {
+    reject(reason);
     call.cancel();
   };
+  const abort = (): void => giveUp(signal?.reason instanceof Error ? signal.reason : new DOMException('aborted', 'AbortError'));
+  const close = (): void => giveUp(clientClosed(path));
   signal?.addEventListener('abort', abort, { once: true });
+  closed.addEventListener('abort', close, { once: true });
   try {
     return await promise;
   } finally {
     signal?.removeEventListener('abort', abort);
+    closed.removeEventListener('abort', close);
   }
 }
 
 async function unary(
-  channel: GrpcClient,
+  { grpc, closed }: Channel,
   method: DescMethod,
   request: MessageInitShape<DescMessage>,
   options: CallOptions,
 ): Promise<Message> {
   const path = wirePath(method);
-  return await settle(path, options.signal, (done) =>
-    channel.makeUnaryRequest(
+  return await settle(closed, path, options.signal, (done) =>
+    grpc.makeUnaryRequest(
       path,
       serializer(method.input),
       deserializer(method.output),

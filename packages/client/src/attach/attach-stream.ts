@@ -25,18 +25,32 @@ export type ClientTls = {
   readonly key?: string | Uint8Array;
 };
 
-/** Which streams the URL was asked for: the same as in the Attach call. */
-export type AttachStreamOptions = {
-  readonly stdin?: boolean;
-  readonly stdout?: boolean;
-  readonly stderr?: boolean;
-  /** `start`: everything that the container has written since its start, without a hole to what comes live. */
-  readonly from?: 'now' | 'start';
+/** Which streams the URL was asked for: the same as in the call that gave it. */
+export type StreamOptions<In extends boolean = boolean, Out extends boolean = boolean, Err extends boolean = boolean> = {
+  /** Default: not. */
+  readonly stdin?: In;
+  /** Default: asked for. */
+  readonly stdout?: Out;
+  /** Default: not. */
+  readonly stderr?: Err;
   /** For `https` URLs. The server's certificate is always verified. */
   readonly tls?: ClientTls | undefined;
   /** Ends the session as `detach` does; before the connection stands it fails the opening. */
   readonly signal?: AbortSignal;
 };
+
+/** The same for a container's own streams. */
+export type AttachStreamOptions<
+  In extends boolean = boolean,
+  Out extends boolean = boolean,
+  Err extends boolean = boolean,
+> = StreamOptions<In, Out, Err> & {
+  /** `start`: everything that the container has written since its start, without a hole to what comes live. */
+  readonly from?: 'now' | 'start';
+};
+
+/** A stream that is there when it was asked for. */
+type When<Asked extends boolean, Stream> = Asked extends true ? Stream : undefined;
 
 /** How a session ended. */
 export type SessionEnd =
@@ -49,14 +63,14 @@ export type SessionEnd =
   /** `detach` was called here; the container goes on. */
   | { readonly kind: 'detached' };
 
-/** An open session. */
-export type AttachSession = {
-  /** What the container reads. `end()` says that nothing more comes. Absent when not asked for. */
-  readonly stdin: Input | undefined;
+/** An open session; it has the streams that were asked for. */
+export type AttachSession<In extends boolean = boolean, Out extends boolean = boolean, Err extends boolean = boolean> = {
+  /** What the container reads. `end()` says that nothing more comes. Destroyed, without an error, when the session ends. */
+  readonly stdin: When<In, Input>;
   /** Output as it comes. Stop reading and the daemon holds it for you (from the log if need be); nothing gets lost. */
-  readonly stdout: Output | undefined;
+  readonly stdout: When<Out, Output>;
   /** Never anything with a terminal. */
-  readonly stderr: Output | undefined;
+  readonly stderr: When<Err, Output>;
   /** Tells the size of the terminal. */
   resize(columns: number, rows: number): void;
   /** Leaves the container as it is and ends the session. */
@@ -91,6 +105,10 @@ const CLOSE_ABNORMAL = 1006;
  * Connects. Resolves once the server has accepted.
  * @throws AttachRefused when the server answered with an HTTP error; the signal's reason; StreamLost when nobody answered.
  */
+export async function attachStream<In extends boolean = false, Out extends boolean = true, Err extends boolean = false>(
+  url: string,
+  options?: AttachStreamOptions<In, Out, Err>,
+): Promise<AttachSession<In, Out, Err>>;
 export async function attachStream(url: string, options: AttachStreamOptions = {}): Promise<AttachSession> {
   options.signal?.throwIfAborted();
   const target = new URL(url);

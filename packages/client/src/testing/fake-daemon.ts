@@ -17,6 +17,7 @@ import {
 import {
   type ContainerConfig,
   ContainerConfigSchema,
+  type ExecRequest,
   ImageService,
   type PodSandboxConfig,
   PodSandboxConfigSchema,
@@ -110,6 +111,8 @@ export class FakeDaemon implements AsyncDisposable {
   readonly live: MessageInitShape<typeof SessionSchema>[] = [];
   /** Who killed which. */
   readonly killed: { readonly id: string; readonly by: string }[] = [];
+  /** What Exec was called with. */
+  readonly executed: ExecRequest[] = [];
   readonly imported: { names: readonly string[]; bytes: number }[] = [];
   readonly images = new Map([['docker.io/library/busybox:latest', `sha256:${'b'.repeat(64)}`]]);
   readonly #programs: Readonly<Record<string, FakeProgram>>;
@@ -311,10 +314,17 @@ export class FakeDaemon implements AsyncDisposable {
         if (container.state !== 1) {
           throw new Refused(status.FAILED_PRECONDITION, 'CONTAINER_NOT_RUNNING', `container ${containerId} is not running: exited`);
         }
-        return { url: `http://127.0.0.1:${(this.#http.address() as AddressInfo).port}/attach/${containerId}` };
+        return { url: this.#url(containerId) };
+      },
+      // A program plays that of the exec, too.
+      exec: (request: ExecRequest) => {
+        this.executed.push(request);
+        return { url: this.#url(this.#find(request.containerId).id) };
       },
     };
   }
+
+  #url = (containerId: string): string => `http://127.0.0.1:${(this.#http.address() as AddressInfo).port}/attach/${containerId}`;
 
   #image() {
     return {
