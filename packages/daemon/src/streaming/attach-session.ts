@@ -17,7 +17,7 @@ export type AttachOptions = {
   readonly from: 'now' | 'start';
   readonly tty: boolean;
   readonly stdinOnce: boolean;
-  /** Report a non-zero exit as `NonZeroExitCode` (setting `stdio.exitCodeStatus`). */
+  /** Report a non-zero exit as `NonZeroExitCode` (setting `stdio.exit_code_status`). */
   readonly exitCodeStatus: boolean;
   /** Ends the session with this status (container removed, daemon stopping). */
   readonly signal?: AbortSignal;
