@@ -1,6 +1,6 @@
 /** Starts that fail: one clear sentence, and nothing of them is left; what runs, of another daemon or without one, does not notice. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
@@ -9,7 +9,7 @@ import { ContainerState } from '@berth/cri-api';
 import { Certificates } from '../../packages/daemon/src/testing/certificates.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { leftovers } from '../src/leftovers.ts';
-import { runContainer, runPod, type TestContainer } from '../src/pods.ts';
+import { IMAGE, runContainer, runPod, type TestContainer } from '../src/pods.ts';
 
 /** A start with these flags ends with the sentence, and with nothing else on stderr but log lines. */
 async function fails(daemon: TestDaemon, sentence: RegExp, ...flags: string[]): Promise<void> {
@@ -58,12 +58,20 @@ test('whatever keeps a daemon from serving: nothing is mounted or made below its
       [/^berthd: port \d+ on 127\.0\.0\.1 is in use by another program: .*metrics/, ['--metrics-address', address]],
       [/^berthd: .*no-socket.* is not a socket/, ['--socket', inTheWay]],
       [/^berthd: .*tls_key/, settings('tls', `[streaming]\ntls_cert = "${cert}"\ntls_key = "${join(daemon.dir, 'missing.key')}"`)],
+      [/^berthd: the root folder \/etc\/passwd\/x cannot be made: ENOTDIR/, ['--root', '/etc/passwd/x']],
+      [/^berthd: the root folder \/proc\/x cannot be made: ENOENT/, ['--root', '/proc/x']],
+      [/^berthd: no file can be made in \/proc: /, ['--root', '/proc']],
+      [/^berthd: the state folder \/sys\/x\/s cannot be made: E/, ['--state', '/sys/x/s']],
+      [/^berthd: the folder of the socket \/etc\/passwd cannot be made: EEXIST/, ['--socket', '/etc/passwd/x.sock']],
+      [/^berthd: the folder of the socket \/proc\/x cannot be made: ENOENT/, ['--socket', '/proc/x/b.sock']],
+      [/^berthd: the state directory \/tmp\/x{30} is longer than 32 bytes/, ['--state', `/tmp/${'x'.repeat(30)}`]],
       // It has made the state folder a mount by then.
       [/^berthd: \/nowhere\/shim is not there/, settings('shim', `shim = "/nowhere/shim"`)],
     ] as const) {
       await fails(daemon, sentence, ...flags);
       assert.deepEqual(left(daemon), [], String(sentence));
     }
+    assert.equal(existsSync(`/tmp/${'x'.repeat(30)}`), false);
     await daemon.start();
     await works(daemon);
   } finally {
@@ -110,4 +118,27 @@ test("a daemon that comes to another one's folders or socket ends, and the other
     mounts,
   );
   await works(daemon);
+});
+
+test('a container whose log or volume would be where no folder can be made is refused; without LXC the runtime says that it is not ready', async () => {
+  // The settings of a test daemon end within [runtime].
+  await using daemon = await TestDaemon.start({ settings: 'lxc_start = "/nope"' });
+  const { runtime } = daemon.client;
+  const { status } = await runtime.status({ verbose: true });
+  const ready = status?.conditions.find(({ type }) => type === 'RuntimeReady');
+  assert.deepEqual([ready?.status, ready?.reason], [false, 'LxcUnusable']);
+  assert.match(ready?.message ?? '', /cannot run \/nope: .*ENOENT/);
+
+  const sandboxConfig = { metadata: { name: 'p', uid: 'u', namespace: 'n' }, logDirectory: '/proc/berth' };
+  const { podSandboxId } = await runtime.runPodSandbox({ config: sandboxConfig });
+  const config = { metadata: { name: 'c' }, image: { image: IMAGE }, command: ['true'] };
+  const timeoutMs = 30_000;
+  const log = runtime.createContainer({ podSandboxId, sandboxConfig, config: { ...config, logPath: 'c.log' } }, { timeoutMs });
+  await assert.rejects(log, {
+    code: 'LOG_REFUSED',
+    message: /folder of the container's log cannot be made: ENOENT.*\/proc\/berth/,
+  });
+  const mounts = [{ hostPath: '/proc/berth/x', containerPath: '/x' }];
+  const volume = runtime.createContainer({ podSandboxId, sandboxConfig, config: { ...config, mounts } }, { timeoutMs });
+  await assert.rejects(volume, { code: 'INVALID_FIELD', message: /mounts\[0\]\.host_path: .*ENOENT/ });
 });

@@ -1,5 +1,4 @@
 /** The composition root: opens the rooms in order, ties them together, closes them in reverse. */
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Config } from './config/config.ts';
@@ -21,6 +20,7 @@ import { Pods } from './sandbox/pods.ts';
 import type { ForwardTarget } from './streaming/forward-target.ts';
 import { readBootId } from './util/boot.ts';
 import { nowNs } from './util/clock.ts';
+import { makeOwnFolder } from './util/folders.ts';
 import { KeyedMutex } from './util/keyed-mutex.ts';
 import { FileRecords, type Records } from './util/records.ts';
 
@@ -41,6 +41,8 @@ export type FindForwardTarget = (podId: string) => ForwardTarget | undefined;
 
 /** What is different between the real daemon and its tests. */
 export type Rooms = {
+  /** Refuses what would make no sense to make a folder for. */
+  checkStart(config: Config): void;
   /** Puts the host's folders and mounts in order; before anything else touches them. Where it throws, nothing of that is left. */
   prepareHost(config: Config, log: Logger): Promise<void>;
   /** Takes down what prepareHost made, unless something of a pod or container is left there; not called when one is known. */
@@ -82,8 +84,9 @@ export type Daemon = {
  */
 export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Promise<Daemon> {
   await using stack = new AsyncDisposableStack();
-  await mkdir(config.root, { recursive: true, mode: 0o711 });
-  await mkdir(config.state, { recursive: true, mode: 0o711 });
+  rooms.checkStart(config);
+  await makeOwnFolder('root folder', config.root, 0o711);
+  await makeOwnFolder('state folder', config.state, 0o711);
   stack.use(await lockRoot(config.root));
   stack.use(await lockState(config.state));
 

@@ -5,7 +5,7 @@ import type { AttachTarget } from './container/attach-target.ts';
 import type { FindForwardTarget, Rooms, StreamingRoom } from './daemon.ts';
 import { ensureDefaultImage } from './image/default-image.ts';
 import { openImageStore } from './image/image-store.ts';
-import { prepareHost, releaseHost } from './lcr/host.ts';
+import { checkStart, prepareHost, releaseHost } from './lcr/host.ts';
 import { createLcrRuntime } from './lcr/lcr-runtime.ts';
 import { connectExec, connectShim } from './stdio/shim-client.ts';
 import { AttachService } from './streaming/attach-service.ts';
@@ -18,6 +18,7 @@ import { createStreamingServer } from './streaming/server.ts';
 const AT_ONCE_MS = 500;
 
 export const hostRooms: Rooms = {
+  checkStart,
   prepareHost,
   releaseHost: async (config) => void (await releaseHost(config)),
   openRuntime: async (config, log) => createLcrRuntime(config, log),

@@ -70,6 +70,18 @@ test('run -d prints the id alone', async () => {
   assert.deepEqual([daemon.container.state, daemon.container.config.stdin, daemon.container.config.stdinOnce], [1, true, false]);
 });
 
+test('a log folder where the kernel keeps its own is refused', { timeout: 60_000 }, async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  for (const dir of ['/proc/x', '/proc', '/tmp/../sys/x']) {
+    const done = await berth(daemon, ['run', '--log-dir', dir, 'busybox', 'talk']);
+    assert.deepEqual([done.code, done.err], [125, `berth: no log can be kept in ${dir}; choose another --log-dir\n`]);
+  }
+  assert.deepEqual(
+    daemon.calls.filter((call) => call === 'RunPodSandbox'),
+    [],
+  );
+});
+
 test('a failed run says why in one sentence and leaves nothing behind', async () => {
   await using daemon = await FakeDaemon.start(PROGRAMS);
   const image = await berth(daemon, ['run', 'missing', 'talk']);

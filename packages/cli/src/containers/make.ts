@@ -1,7 +1,7 @@
 // Makes a container in a pod of its own, and takes both away again.
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { Container } from '@berth/cri-api';
 import type { Daemon } from '../daemon.ts';
 import { CliError, isNotFound, isRpcError } from '../errors.ts';
@@ -12,6 +12,8 @@ import { checkName, containerConfig, podConfig, type SpecOptions } from './spec.
 export const DEFAULT_LOG_DIR = '/var/log/berth';
 /** What a container writes may be secret. */
 const LOG_DIR_MODE = 0o700;
+/** The kernel's own, where no folder can be made; Node's mkdir would try for ever there. */
+const NO_FOLDERS = /^\/(?:proc|sys)(?:\/|$)/;
 
 export type MakeOptions = SpecOptions & { readonly logDir: string };
 
@@ -27,6 +29,8 @@ export async function makeContainer(
 ): Promise<Made> {
   const name = options.name === undefined ? inventName(image) : checkName(options.name);
   const config = containerConfig(name, image, command, stdinOnce, options);
+  if (NO_FOLDERS.test(resolve(options.logDir)))
+    throw new CliError(`no log can be kept in ${options.logDir}; choose another --log-dir`);
   const logDirectory = join(options.logDir, `${name}-${randomBytes(4).toString('hex')}`);
   const pod = podConfig(name, logDirectory, options);
   const { runtime } = daemon.client;

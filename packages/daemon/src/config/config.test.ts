@@ -126,6 +126,9 @@ test('what is wrong is named: file, key, reason', async () => {
     ['[streaming]\ntls_client_ca = "/a"', /"streaming\.tls_client_ca" is set, but not streaming\.tls_cert and/],
     ['[streaming]\ntls_cert = "c.pem"', /"streaming\.tls_cert": must be an absolute path/],
     ['[streaming]\nidle_timeout_ms = -1', /"streaming\.idle_timeout_ms"/],
+    ['[runtime]\ncgroup_parent = "../x"', /"runtime\.cgroup_parent": "\." and "\.\." are not allowed/],
+    ['[runtime]\ncgroup_parent = "a b"', /"runtime\.cgroup_parent": "a b" has characters/],
+    ['[runtime]\ncgroup_parent = ""', /"runtime\.cgroup_parent": "" has characters/],
     ['root = ', /is not TOML: line 1/],
   ];
   for (const [text, message] of wrong) {

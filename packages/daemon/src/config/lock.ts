@@ -3,6 +3,7 @@ import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises
 import { basename, dirname, join } from 'node:path';
 import { readBootId, readStartTime } from '../util/boot.ts';
 import { BerthError } from '../util/errors.ts';
+import { unusable } from '../util/folders.ts';
 
 const ROOT_LOCK = 'berthd.lock';
 /** Another name: both folders may be one. */
@@ -12,7 +13,7 @@ const ATTEMPTS = 5;
 
 /**
  * Takes the lock of a root folder, or replaces that of a daemon that is gone.
- * @throws BerthError `ROOT_LOCKED`, naming the pid of the daemon that holds it
+ * @throws BerthError `ROOT_LOCKED`, naming the pid of the daemon that holds it; `FOLDER_UNUSABLE`
  */
 export const lockRoot = (root: string): Promise<AsyncDisposable> =>
   lock(
@@ -23,7 +24,7 @@ export const lockRoot = (root: string): Promise<AsyncDisposable> =>
 
 /**
  * The same for a state folder: what is mounted there is taken down by the daemon that has the lock, and by nobody else.
- * @throws BerthError `STATE_LOCKED`
+ * @throws BerthError `STATE_LOCKED`, `FOLDER_UNUSABLE`
  */
 export const lockState = (state: string): Promise<AsyncDisposable> =>
   lock(
@@ -38,9 +39,13 @@ type Locked = (pid: string) => BerthError;
 async function lock(path: string, locked: Locked): Promise<AsyncDisposable> {
   const own = `${process.pid} ${(await readStartTime(process.pid)) ?? ''} ${await readBootId()}\n`;
   const temporary = `${path}.${process.pid}`;
-  await rm(temporary, { force: true });
-  // Exclusive: nobody has checked yet who else may make links in this folder.
-  await writeFile(temporary, own, { mode: 0o600, flag: 'wx' });
+  try {
+    await rm(temporary, { force: true });
+    // Exclusive: nobody has checked yet who else may make links in this folder.
+    await writeFile(temporary, own, { mode: 0o600, flag: 'wx' });
+  } catch (cause) {
+    throw unusable(`no file can be made in ${dirname(path)}`, cause);
+  }
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (await tryLink(temporary, path)) {

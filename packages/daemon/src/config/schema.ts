@@ -1,6 +1,7 @@
 /** The configuration file: its keys, their limits, and the defaults. Keys are snake_case, as TOML files have them; unknown ones are refused. */
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
+import { whyNoCgroupPath } from '../util/cgroup-path.ts';
 import type { Config } from './config.ts';
 import { advertiseSchema, streamingWithDefaults } from './streaming-settings.ts';
 
@@ -74,7 +75,13 @@ export const settingsSchema = v.strictObject({
       lxc_start: v.exactOptional(absolutePath),
       shim: v.exactOptional(absolutePath),
       cgroup_parent: v.exactOptional(
-        v.pipe(v.string(), v.regex(/^[A-Za-z0-9._/-]+$/, 'must be a cgroup path of letters, digits and . _ - /')),
+        v.pipe(
+          v.string(),
+          v.check(
+            (path) => whyNoCgroupPath(path) === undefined,
+            ({ input }) => whyNoCgroupPath(input) ?? '',
+          ),
+        ),
       ),
     }),
   ),

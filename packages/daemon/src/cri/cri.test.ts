@@ -29,6 +29,23 @@ test('Version, Status, RuntimeConfig and UpdateRuntimeConfig answer under both A
   await host.cri.updateRuntimeConfig({ runtimeConfig: { networkConfig: { podCidr: '10.0.0.0/24' } } });
 });
 
+test('without LXC the runtime is not ready, and Status says why', async () => {
+  await using host = await DaemonUnderTest.start();
+  host.runtime.before = (operation) => {
+    if (operation === 'version') throw new BerthError('internal', 'RUNTIME_FAILED', 'cannot run /nope: spawn /nope ENOENT');
+  };
+  for (const asked of [{}, { verbose: true }]) {
+    const { status, info } = await host.cri.status(asked);
+    assert.deepEqual(
+      status?.conditions.map(({ type, status: ready, reason, message }) => [type, ready, reason, message]).slice(0, 1),
+      [['RuntimeReady', false, 'LxcUnusable', 'cannot run /nope: spawn /nope ENOENT']],
+    );
+    if (asked.verbose === true) assert.equal(verbose(info, 'version')['runtimeVersion'], undefined);
+  }
+  host.runtime.before = () => {};
+  assert.equal((await host.cri.status()).status?.conditions[0]?.status, true, 'it is looked at again');
+});
+
 test('what is not built answers UNIMPLEMENTED and names itself', async () => {
   await using host = await DaemonUnderTest.start();
   await assert.rejects(

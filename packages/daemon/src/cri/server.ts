@@ -1,9 +1,10 @@
 /** The CRI socket: makes it, serves gRPC on it, takes it away. */
-import { chmod, lstat, mkdir, rm } from 'node:fs/promises';
+import { chmod, lstat, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { BerthError } from '../util/errors.ts';
+import { makeOwnFolder } from '../util/folders.ts';
 import { settledWithin } from '../util/wait.ts';
 import { adapt } from './adapter.ts';
 import type { BoundService } from './call.ts';
@@ -26,10 +27,10 @@ export type CriServer = {
 
 /**
  * Listens on a unix socket. The socket file of a dead daemon is replaced.
- * @throws BerthError `SOCKET_IN_USE` when somebody listens there, or something that is no socket is in the way
+ * @throws BerthError `SOCKET_IN_USE` when somebody listens there, or something that is no socket is in the way; `FOLDER_UNUSABLE`
  */
 export async function serveCri(path: string, services: readonly BoundService[], instruments: Instruments): Promise<CriServer> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o711 });
+  await makeOwnFolder('folder of the socket', dirname(path), 0o711);
   await clearStaleSocket(path);
   const server = new Server({
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,

@@ -11,7 +11,7 @@ export const status = (
   status: async (request) => ({
     status: {
       conditions: [
-        { type: 'RuntimeReady', status: true },
+        await runtimeReady(deps),
         {
           type: 'NetworkReady',
           status: false,
@@ -31,12 +31,25 @@ export const status = (
   updateRuntimeConfig: async () => ({}),
 });
 
+/** Without LXC no container can be started; kubelet then gives this node no more pods, and says why. */
+async function runtimeReady({ runtime }: CriDeps): Promise<{ type: string; status: boolean; reason?: string; message?: string }> {
+  try {
+    await runtime.version();
+    return { type: 'RuntimeReady', status: true };
+  } catch (error) {
+    return { type: 'RuntimeReady', status: false, reason: 'LxcUnusable', message: messageOf(error) };
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 async function verboseInfo(deps: CriDeps): Promise<Record<string, string>> {
   return {
     version: JSON.stringify({
       berth: BERTH_VERSION,
       runtime: deps.runtime.name,
-      runtimeVersion: await deps.runtime.version(),
+      // Missing where the condition above says why.
+      runtimeVersion: await deps.runtime.version().catch(() => undefined),
       node: process.version,
     }),
     config: JSON.stringify(deps.settings),

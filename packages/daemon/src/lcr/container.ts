@@ -2,6 +2,8 @@
 import { chmod, chown, mkdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import type { LinuxContainerResources } from '@berth/cri-api';
 import { type ContainerSpec, type CreatedContainer, exitRecordPath } from '../runtime/runtime.ts';
+import { BerthError } from '../util/errors.ts';
+import { makeFolders } from '../util/folders.ts';
 import { removeTree } from '../util/trees.ts';
 import { killAll, removeCgroup } from './cgroup-tree.ts';
 import { containerCgroups } from './cgroups.ts';
@@ -48,9 +50,19 @@ export const createContainer = async (host: LcrHost, spec: ContainerSpec): Promi
 
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/')) || '/';
 
-/** A container that has the log directory as a volume must not lead us elsewhere; the shim, which opens the log, follows no link there. */
+/**
+ * The caller has named the directory, so it may be anywhere. Below it a container that has it as a volume must not lead us elsewhere; the
+ * shim, which opens the log, follows no link there.
+ */
 const makeLogParent = async (directory: string, path: string): Promise<void> => {
-  await mkdir(directory, { recursive: true, mode: 0o755 });
+  try {
+    await makeFolders(directory, 0o755);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new BerthError('failed-precondition', 'LOG_REFUSED', `the folder of the container's log cannot be made: ${why}`, {
+      cause,
+    });
+  }
   await new ContainerTree(directory).resolve('log_path', parentOf(`/${path}`), 'directory');
 };
 

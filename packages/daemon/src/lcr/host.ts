@@ -17,6 +17,7 @@ import {
 import { dirname } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { BerthError } from '../util/errors.ts';
+import { makeOwnFolder } from '../util/folders.ts';
 import { removeEmptyCgroup } from './cgroup-tree.ts';
 import { detectCgroups } from './cgroups.ts';
 import { isMountPoint, unmount } from './mount-points.ts';
@@ -47,22 +48,31 @@ cd /dev && exec find . -xdev \\( -type b -o -type c \\) ! -path ./console ! -pat
 `;
 
 /**
- * Makes root and state directory, checks who can write to them, makes the state directory a private mount with the shim
- * in a read-only tmpfs below it. Idempotent: at a daemon's restart only a changed shim is replaced. Where it throws, what it made is gone
- * again, unless containers are there.
- * @throws BerthError `UNSAFE_DIRECTORY`, `STATE_PATH_TOO_LONG`, `SHIM_MISSING`
+ * Looks at what needs no look at the host, before anything is made.
+ * @throws BerthError `NOT_ROOT`, `STATE_PATH_TOO_LONG`
  */
-export const prepareHost = async (config: Config): Promise<void> => {
-  if (Buffer.byteLength(config.state) > MAX_STATE_BYTES)
+export const checkStart = ({ state }: Config, user = process.geteuid?.()): void => {
+  if (user !== 0)
+    throw new BerthError('failed-precondition', 'NOT_ROOT', 'berthd makes containers for the whole machine: run it as root');
+  if (Buffer.byteLength(state) > MAX_STATE_BYTES)
     throw new BerthError(
       'invalid-argument',
       'STATE_PATH_TOO_LONG',
-      `the state directory ${config.state} is longer than ${MAX_STATE_BYTES} bytes: socket paths below it would not fit into ${MAX_SOCKET_PATH_BYTES} bytes`,
+      `the state directory ${state} is longer than ${MAX_STATE_BYTES} bytes: socket paths below it would not fit into ${MAX_SOCKET_PATH_BYTES} bytes`,
     );
+};
+
+/**
+ * Makes root and state directory, checks who can write to them, makes the state directory a private mount with the shim
+ * in a read-only tmpfs below it. Idempotent: at a daemon's restart only a changed shim is replaced. Where it throws, what it made is gone
+ * again, unless containers are there.
+ * @throws BerthError `UNSAFE_DIRECTORY`, `SHIM_MISSING`, `FOLDER_UNUSABLE`
+ */
+export const prepareHost = async (config: Config): Promise<void> => {
   // What is made inside containers must be usable by their users, whatever the daemon was started with.
   process.umask(0o022);
   for (const directory of [config.root, config.state]) {
-    await mkdir(directory, { recursive: true, mode: 0o755 });
+    await makeOwnFolder('folder', directory, 0o755);
     await checkDirectory(directory);
   }
   // From here on: nobody else can put anything into these folders.

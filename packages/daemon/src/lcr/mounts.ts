@@ -1,6 +1,7 @@
 /** Turns CRI mounts into mount entries: sources found or made on the host, targets resolved inside the container. */
-import { mkdir, realpath, stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { type Mount, MountPropagation } from '@berth/cri-api';
+import { makeFolders } from '../util/folders.ts';
 import { type MountEntry, mountOf, mountsBelow, readMountinfo } from './mountinfo.ts';
 import { mountTarget } from './mount-target.ts';
 import type { ContainerPlan, PlannedMount, RecursiveReadOnly, SharedMount } from './plan.ts';
@@ -80,7 +81,7 @@ const findSource = async (hostPath: string, field: string): Promise<{ readonly p
   try {
     const path = await realpath(hostPath).catch(async (error: unknown) => {
       if (errnoOf(error) !== 'ENOENT') throw error;
-      await mkdir(hostPath, { recursive: true, mode: 0o755 });
+      await makeFolders(hostPath, 0o755);
       return await realpath(hostPath);
     });
     return { path, directory: (await stat(path)).isDirectory() };

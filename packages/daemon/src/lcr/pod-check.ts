@@ -1,5 +1,6 @@
 /** Checks a RunPodSandbox request field by field before anything is made. */
 import type { PodSandboxConfig } from '@berth/cri-api';
+import { whyNoCgroupPath } from '../util/cgroup-path.ts';
 import type { HostFacts } from './host-facts.ts';
 import { type PodNamespaces, podNamespaces } from './namespaces.ts';
 import { podHostname } from './pod-files.ts';
@@ -15,8 +16,6 @@ export type CheckedPod = {
 
 /** Sysctls that one pod may set: as many as berth-shim takes. */
 const MAX_SYSCTLS = 256;
-/** Longest name of a cgroup parent; the full path must stay below PATH_MAX with ids behind it. */
-const MAX_CGROUP_PARENT_BYTES = 1024;
 
 /** @throws BerthError naming the first field that is wrong or not honoured. */
 export const checkPod = (config: PodSandboxConfig, id: string, facts: HostFacts): CheckedPod => {
@@ -38,13 +37,10 @@ export const checkPod = (config: PodSandboxConfig, id: string, facts: HostFacts)
   };
 };
 
-/** A path below the cgroup mounts: nothing that could lead out of them. */
+/** Nothing that could lead out of the cgroup mounts; empty: the daemon's own. */
 export const checkCgroupParent = (parent: string): void => {
-  const field = 'linux.cgroup_parent';
-  if (parent === '') return;
-  if (Buffer.byteLength(parent) > MAX_CGROUP_PARENT_BYTES) throw invalid(field, 'too long');
-  if (!/^[A-Za-z0-9_.:@\\/-]+$/.test(parent)) throw invalid(field, `"${parent}" has characters that cgroup paths do not have here`);
-  if (parent.split('/').some((part) => part === '..' || part === '.')) throw invalid(field, '"." and ".." are not allowed');
+  const why = parent === '' ? undefined : whyNoCgroupPath(parent);
+  if (why !== undefined) throw invalid('linux.cgroup_parent', why);
 };
 
 /** Which namespace a sysctl belongs to: sysctl/net, sysctl/kernel and sysctl/fs of the kernel's documentation. */

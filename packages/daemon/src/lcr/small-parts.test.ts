@@ -1,11 +1,23 @@
 /** Small pure parts of the room: the shim's configuration and answer, overlay layers, log locations, device numbers, paths. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { parseFlags } from '../config/flags.ts';
+import { loadConfig } from '../config/load.ts';
 import { deviceNumber } from './devices.ts';
+import { checkStart } from './host.ts';
 import { logLocation } from './log-location.ts';
 import { shortLayers } from './mount-points.ts';
 import { isSafeId, MAX_STATE_BYTES } from './paths.ts';
 import { encodeShimConfig, parseShimAnswer } from './shim-config.ts';
+
+test('a start by somebody else than root, or with a state folder that gives no room to sockets', async () => {
+  const config = await loadConfig(parseFlags([]));
+  checkStart(config, 0);
+  checkStart({ ...config, state: `/${'x'.repeat(MAX_STATE_BYTES - 1)}` }, 0);
+  assert.throws(() => checkStart(config, 1000), { code: 'NOT_ROOT', message: /run it as root/ });
+  const long = { ...config, state: `/${'x'.repeat(MAX_STATE_BYTES)}` };
+  assert.throws(() => checkStart(long, 0), { code: 'STATE_PATH_TOO_LONG', message: /longer than 32 bytes/ });
+});
 
 describe('the shim', () => {
   test('configuration: key=value, each with a NUL', () => {

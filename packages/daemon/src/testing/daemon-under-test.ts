@@ -158,6 +158,7 @@ export class DaemonUnderTest implements AsyncDisposable {
   #rooms(): Rooms {
     return {
       bootId: this.bootId,
+      checkStart: () => {},
       prepareHost: async () => {},
       releaseHost: async () => {
         this.hostReleased++;

@@ -60,6 +60,7 @@ export class FakeRuntime implements Runtime {
   }
 
   async version(): Promise<string> {
+    await this.before('version', '');
     return 'fake';
   }
 
