@@ -130,6 +130,8 @@ static _Noreturn void reap(void) {
 
 static int start_pause(struct pod *pod) {
   if (unshare(CLONE_NEWPID) < 0) return complain("unshare", errno);
+  // Its end would be that of all in the namespace. It has this from us, who end at once.
+  write_text("/proc/self/oom_score_adj", SHIM_OOM_SCORE);
   pid_t pid = fork();
   if (pid < 0) return complain("fork", errno);
   if (pid == 0) reap();

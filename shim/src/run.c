@@ -16,9 +16,6 @@
 #include "shim.h"
 #include "util.h"
 
-// Like other runtimes' shims: the container goes before its supervisor when memory is short. Needs a capability; without it: as we are.
-#define SHIM_OOM_SCORE "-998"
-
 static int say(const char *kind, const char *text) {
   dprintf(1, "error %s %s\n", kind, text);
   return 1;

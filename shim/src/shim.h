@@ -40,6 +40,9 @@
 // A terminal that nobody has open, and one that does not say when it takes input again, are looked at this often.
 #define TTY_POLL_MS 50u
 
+// Like other runtimes' shims and pauses: containers go before what keeps them when memory is short. Needs a capability; without it: as we are.
+#define SHIM_OOM_SCORE "-998"
+
 // What the trampoline says when it cannot execute the program: its step and errno, little-endian.
 #define STATUS_BYTES 5u
 enum status_step { STATUS_NOT_FOUND = 1, STATUS_NOT_EXECUTABLE, STATUS_CWD, STATUS_SYSTEM, STATUS_SECCOMP, STATUS_TERMINAL };

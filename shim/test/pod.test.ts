@@ -83,6 +83,19 @@ test('pause: a pid namespace whose first process reaps, tiny, and goes with SIGK
   await again.leave();
 });
 
+test("pause: memory's shortage takes it as late as a shim, where the host allows that", options, () => {
+  using pause = new Pause();
+  const score = 'echo -998 2>/dev/null >/proc/self/oom_score_adj; cat /proc/self/oom_score_adj';
+  const possible = execFileSync('/bin/sh', ['-c', score], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  assert.equal(readFileSync(`/proc/${pause.pid}/oom_score_adj`, 'utf8'), possible);
+  // It cannot tell where the host allows nothing: so with a file in the place of the kernel's, which is all that this /proc has.
+  withDirectory((dir) => {
+    const script =
+      'mount -t tmpfs proc /proc && mkdir /proc/self && echo 0 >/proc/self/oom_score_adj || exit; "$1" pause --dir "$2" 2>/dev/null; read score </proc/self/oom_score_adj; echo $score';
+    assert.equal(execFileSync('unshare', ['-m', '/bin/sh', '-c', script, 'sh', SHIM, dir], { encoding: 'utf8' }), '-998\n');
+  });
+});
+
 test('overlay: layers by short names', options, () => {
   withDirectory((dir) => {
     for (const name of ['a', 'b', 'up', 'work', 'merged']) mkdirSync(join(dir, name));
