@@ -136,6 +136,9 @@ static bool load_filter(const struct filter *filter) {
 static void take_identity(const struct specification *s, int seccomp, int status) {
   struct filter filter;
   if (!read_filter(seccomp, &filter)) become_fail(status, STATUS_SECCOMP, errno);
+  // As other runtimes do: root enters what the user may not (WORKDIR /root); what root may not (a network file system), the user may below.
+  int no_entry = chdir(s->cwd) < 0 ? errno : 0;
+  if (no_entry != 0 && no_entry != EACCES && no_entry != EPERM) become_fail(status, STATUS_CWD, no_entry);
   limit_files(s);
   if (s->capabilities_given && !drop_bounding(s->capabilities)) become_fail(status, STATUS_SYSTEM, errno);
   prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
@@ -151,7 +154,7 @@ static void take_identity(const struct specification *s, int seccomp, int status
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   struct pollfd reader = {.fd = status};
   if (poll(&reader, 1, 0) > 0) _exit(1);
-  if (chdir(s->cwd) < 0) become_fail(status, STATUS_CWD, errno);
+  if (no_entry != 0 && chdir(s->cwd) < 0) become_fail(status, STATUS_CWD, errno);
   if (s->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) become_fail(status, STATUS_SYSTEM, errno);
   if (!load_filter(&filter)) become_fail(status, STATUS_SECCOMP, errno);
 }

@@ -1,5 +1,7 @@
 /** What init finds when it begins: argv, environment, descriptors, owner of its stdio. */
 import assert from 'node:assert/strict';
+import { chownSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { Container, Filter, type Options, SKIP } from './support/container.ts';
 
@@ -70,6 +72,45 @@ test('working directory, signals, umask', options, async () => {
   assert.equal(await output({ args: ['sh', '-c', 'echo $PWD; cd /; umask'], cwd: '/usr/bin' }), '/usr/bin\n0022\n');
   const masks = await output({ args: ['grep', '-E', '^Sig(Blk|Ign)|^ShdPnd', '/proc/self/status'] });
   assert.match(masks, /SigBlk:\t0{16}\nSigIgn:\t0{16}\n/);
+});
+
+/** A directory that only its owner may enter. */
+const closed =
+  (uid: number): NonNullable<Options['before']> =>
+  (container) => {
+    mkdirSync(join(container.rootfs, 'closed'), { mode: 0o700 });
+    chownSync(join(container.rootfs, 'closed'), uid, uid);
+  };
+/** A root of the container that has no more right than others to enter directories. */
+const WITHOUT_OVERRIDE = ['lxc.cap.drop = dac_override dac_read_search'];
+
+test('a working directory that the user may not enter is entered as root, by init and by others', options, async () => {
+  const more = ['uid=1234', 'gid=1234'];
+  await using container = new Container({
+    args: ['sh', '-c', 'pwd; id -u; cat'],
+    cwd: '/closed',
+    before: closed(0),
+    stdin: true,
+    more,
+  });
+  const peer = await container.attach();
+  await peer.untilOutput('/closed\n1234\n');
+  const exec = await container.exec(['sh', '-c', 'pwd; id -u'], 'cwd=/closed', ...more);
+  exec.subscribe(0);
+  assert.equal((await exec.exit()).code, 0);
+  assert.equal(exec.text(1), '/closed\n1234\n');
+  peer.closeStdin();
+  await peer.exit();
+  await peer.leave();
+});
+
+test('a working directory that root may not enter is entered as the user; where neither may, that is said', options, async () => {
+  const more = ['uid=1234', 'gid=1234'];
+  const settings = { args: ['sh', '-c', 'pwd; id -u'], cwd: '/closed', more, lxc: WITHOUT_OVERRIDE };
+  assert.equal(await output({ ...settings, before: closed(1234) }), '/closed\n1234\n');
+  await using container = new Container({ ...settings, before: closed(4321) });
+  const started = await container.start();
+  assert.deepEqual([started.kind, started.text], ['cwd', '/closed: Permission denied']);
 });
 
 test('stdio belongs to init, whoever it is, and can be opened again', options, async () => {

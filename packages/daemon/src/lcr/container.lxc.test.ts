@@ -87,6 +87,16 @@ describe('a container', { timeout: 300_000 }, () => {
   test('runs as the user of image or request, with its groups', async () => {
     const id = 'id -u; id -g; id -G; echo $HOME';
     assert.equal((await fixture.run(pod, id, {}, userImage('app'))).stdout, '1000\n2000\n2000 3000\n/home/app\n');
+  test('begins in a working directory of the image that its user may not enter', async () => {
+    const layer = `${fixture.top}/closed`;
+    mkdirSync(`${layer}/app`, { recursive: true });
+    chmodSync(`${layer}/app`, 0o700);
+    const image = fixture.image({ workingDir: '/app' }, [layer, fixture.layer]);
+    const done = await fixture.run(pod, 'pwd; id -u; ls', context({ runAsUser: { value: '1000' } }), image);
+    assert.equal(done.stdout, '/app\n1000\n');
+    assert.match(done.stderr, /Permission denied/);
+  });
+
     assert.equal((await fixture.run(pod, id, {}, userImage('app:4000'))).stdout, '1000\n4000\n4000 3000\n/home/app\n');
     assert.equal((await fixture.run(pod, id, {}, userImage('1234'))).stdout, '1234\n0\n0\n/\n');
     assert.equal(
