@@ -32,9 +32,9 @@ int server_listen(struct shim *shim) {
     close(fd);
     return error;
   }
+  // Watched once init runs (start_check): before, nothing can be said of it, and who comes waits in the kernel.
   shim->listener = fd;
   for (int i = 0; i < MAX_WAITING; i++) shim->waiting[i].fd = -1;
-  watch(shim, fd, EPOLLIN, WATCH_LISTENER);
   return 0;
 }
 

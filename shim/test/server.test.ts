@@ -1,9 +1,10 @@
 /** The shim's socket: who gets in, and what a hostile or second daemon can do. */
 import assert from 'node:assert/strict';
-import { readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Container, SKIP } from './support/container.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Container, SKIP, until } from './support/container.ts';
 import { frame, NEXT, Peer, u32 } from './support/peer.ts';
 
 const options = { skip: SKIP };
@@ -31,6 +32,37 @@ test('welcome says what there is', options, async () => {
   await second.exit();
   await second.leave();
 });
+
+test(
+  'nobody is answered before there is an init; who came earlier is then, or learns that the start has failed',
+  options,
+  async () => {
+    for (const lxcStart of ['exec /usr/bin/lxc-start "$@"', 'exit 1']) {
+      await using container = new Container({ args: ['cat'], stdin: true });
+      const gate = join(container.dir, 'gate');
+      const slow = join(container.dir, 'slow-lxc-start');
+      writeFileSync(slow, `#!/bin/sh\nwhile [ ! -e ${gate} ]; do sleep 0.05; done\n${lxcStart}\n`, { mode: 0o755 });
+      const starting = container.start(container.configuration().replace('lxc-start=/usr/bin/lxc-start', `lxc-start=${slow}`));
+      await until(() => existsSync(container.socket), 'the socket');
+      const early = new Peer(container.socket);
+      early.hello(container.secret);
+      // A shim that answered would have done so by now.
+      await sleep(300);
+      assert.deepEqual([early.frames, early.closed], [[], false]);
+      writeFileSync(gate, '');
+      const started = await starting;
+      assert.equal(started.ok, lxcStart !== 'exit 1', started.line);
+      await early.until(() => early.closed || early.has(0x81));
+      assert.equal(early.has(0x81), started.ok);
+      if (!started.ok) continue;
+      assert.equal(early.welcome.initPid, started.pid);
+      early.subscribe(0);
+      early.closeStdin();
+      await early.exit();
+      await early.leave();
+    }
+  },
+);
 
 test('a wrong secret, a wrong version, no HELLO: closed, the container untouched', options, async () => {
   await using container = new Container({ args: ['cat'], stdin: true });

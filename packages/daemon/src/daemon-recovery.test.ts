@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -118,6 +118,61 @@ test('a container whose processes cannot be killed is unknown until they can', a
   host.runtime.before = () => {};
   await host.cri.stopContainer({ containerId: container, timeout: 1n });
   assert.equal((await statusOf(host, container)).reason, 'ShimLost');
+});
+
+const shows = async (host: DaemonUnderTest, container: string, state: ContainerState) => {
+  while ((await statusOf(host, container)).state !== state) await sleep(10);
+};
+
+/** The daemon dies, and this is what it has noted of the container. */
+async function dieHaving(host: DaemonUnderTest, container: string, noted: object): Promise<void> {
+  await host.stop();
+  const path = join(host.dir, 'root', 'containers', container, 'status.json');
+  const { pid: _pid, startedAtNs: _started, ...status } = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+  await writeFile(path, JSON.stringify({ ...status, ...noted }));
+}
+
+for (const [who, noted] of [
+  ['a daemon that died in its start', { state: 'starting' }],
+  ['a daemon of before, which took it for running', { state: 'running', pid: 0, startedAtNs: '0' }],
+] as const) {
+  test(`a start of ${who} is waited for: no process is noted before there is one`, async () => {
+    await using host = await DaemonUnderTest.start();
+    const { container } = await host.running();
+    const real = host.runtime.containers.get(container);
+    assert.ok(real);
+    const { pid } = real;
+    await dieHaving(host, container, noted);
+    // As shims of before answer while LXC works.
+    real.pid = 0;
+    for (let boot = 0; boot < 2; boot += 1) {
+      await host.boot();
+      assert.equal((await statusOf(host, container)).state, ContainerState.CONTAINER_CREATED);
+      if (boot === 0) await host.stop();
+    }
+    real.pid = pid;
+    await shows(host, container, ContainerState.CONTAINER_RUNNING);
+    await host.restart();
+    const { state, startedAt } = await statusOf(host, container);
+    assert.deepEqual([state, startedAt > 0n, real.state], [ContainerState.CONTAINER_RUNNING, true, 'running']);
+    const { info } = await host.cri.containerStatus({ containerId: container, verbose: true });
+    assert.equal(verbose(info)['pid'], pid);
+  });
+}
+
+test('a start that is given up is ended with its shim', async () => {
+  await using host = await DaemonUnderTest.start();
+  const { container } = await host.running();
+  await dieHaving(host, container, { state: 'starting' });
+  const real = host.runtime.containers.get(container);
+  assert.ok(real);
+  real.shimDead = true;
+  const operations: string[] = [];
+  host.runtime.before = (operation, id) => void (id === container && operations.push(operation));
+  await host.boot();
+  await shows(host, container, ContainerState.CONTAINER_EXITED);
+  const { exitCode, reason } = await statusOf(host, container);
+  assert.deepEqual([exitCode, reason, operations[0], real.state], [128, 'StartError', 'abandonStart', 'ended']);
 });
 
 test('after a reboot pods are not ready and containers have ended', async () => {

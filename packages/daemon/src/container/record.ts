@@ -108,7 +108,13 @@ export function statusToJson(status: ContainerStatus): object {
 export function parseStatus(json: unknown): ContainerStatus | undefined {
   const parsed = v.safeParse(statusSchema, json);
   if (!parsed.success) return undefined;
-  const { resources, ...rest } = parsed.output;
+  const { resources, ...noted } = parsed.output;
+  const rest = noted.pid === 0 ? unstarted(noted) : noted;
   if (resources === undefined) return rest;
   return { ...rest, resources: fromJson(LinuxContainerResourcesSchema, resources, { ignoreUnknownFields: true }) };
+}
+
+/** A daemon of before could take a shim that was starting for one that runs, and noted pid 0: the start may still go on. */
+function unstarted({ pid: _pid, startedAtNs: _startedAtNs, ...rest }: ContainerStatus): ContainerStatus {
+  return rest.state === 'running' ? { ...rest, state: 'starting' } : rest;
 }

@@ -6,15 +6,18 @@
  *     no complete record, or no status       half-made: taken down, forgotten       the same
  *     removing                               removal is finished                    the same
  *     created                                stays                                  exited, unknown (its mounts are gone)
- *     starting, running, unknown             adopted; or the shim's exit record;    the shim's exit record; or unknown
+ *     starting                               as running, once its shim has had      the same as running
+ *                                            the time of a start
+ *     running, unknown                       adopted; or the shim's exit record;    the shim's exit record; or unknown
  *                                            or killed and unknown
  *     exited                                 stays                                  stays
  */
 import { ContainerConfigSchema, PodSandboxConfigSchema } from '@berth/cri-api';
 import { create } from '@bufbuild/protobuf';
 import type { Image } from '../image/image.ts';
-import type { ContainerSpec, PodSpec } from '../runtime/runtime.ts';
+import { type ContainerSpec, type PodSpec, START_TIMEOUT_MS } from '../runtime/runtime.ts';
 import { forEachBounded } from '../util/bounded.ts';
+import { settledWithin } from '../util/wait.ts';
 import { Container } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
 import { readExitRecord } from './exit-record.ts';
@@ -25,8 +28,10 @@ import type { ContainerStore } from './store.ts';
 
 /** Adoptions at one time: each waits for a shim, few of them need the processor. */
 const PARALLEL_RECOVERIES = 32;
-/** A shim whose start was cut short by the daemon's death may still be on its way. */
+/** A shim whose start was cut short by the daemon's death may still be on its way: how long until it listens. */
 const LATE_START_MS = 3_000;
+/** The daemon serves later by this for containers that were starting: most of them run already, and are shown so at once. */
+const FIRST_LOOK_MS = 500;
 
 export type RecoverySources = {
   readonly findPod: (id: string) => PodSpec | undefined;
@@ -88,19 +93,27 @@ async function afterReboot(deps: ContainerDeps, container: Container): Promise<v
 }
 
 async function adopt(deps: ContainerDeps, container: Container): Promise<void> {
-  const wasStarting = container.status.state === 'starting';
-  if (await followShim(deps, container, wasStarting ? 0 : RECONNECT_MS)) {
-    if (container.status.state === 'running')
-      deps.log.info({ container: container.id, pid: container.status.pid }, 'running container adopted');
-  } else if (wasStarting) void awaitLateStart(deps, container);
+  if (container.status.state === 'starting') {
+    await settledWithin(awaitStart(deps, container), FIRST_LOOK_MS);
+    return;
+  }
+  if (await followShim(deps, container, RECONNECT_MS)) logAdopted(deps, container);
   else await recordLoss(deps, container, shimLostExit(deps, 'the supervisor of this container was gone when the daemon came back'));
 }
 
-/** The daemon serves meanwhile; whoever wants to change this container waits for its mutex. */
-async function awaitLateStart(deps: ContainerDeps, container: Container): Promise<void> {
+function logAdopted(deps: ContainerDeps, container: Container): void {
+  const { state, pid } = container.status;
+  if (state === 'running') deps.log.info({ container: container.id, pid }, 'running container adopted');
+}
+
+/**
+ * The start goes on without the daemon that began it: as long as its shim is there it has the time that any start has. The daemon serves
+ * meanwhile; whoever wants to change this container waits for its mutex. Never rejects.
+ */
+async function awaitStart(deps: ContainerDeps, container: Container): Promise<void> {
   try {
     await deps.mutex.run(container.id, async () => {
-      if (await followShim(deps, container, LATE_START_MS)) return;
+      if (await followShim(deps, container, LATE_START_MS, START_TIMEOUT_MS)) return logAdopted(deps, container);
       await recordLoss(deps, container, startError('the daemon ended while it was starting this container', deps.now()));
     });
   } catch (error) {

@@ -1,6 +1,6 @@
 /** Keeps the daemon connected to a container's shim and turns what comes of it into a status: running, exited, or lost. */
 import { shimSocketPath } from '../runtime/runtime.ts';
-import type { ExitRecord, Shim } from '../stdio/shim.ts';
+import { type ExitRecord, type Shim, ShimLost } from '../stdio/shim.ts';
 import { readStartTime } from '../util/boot.ts';
 import { sleep } from '../util/wait.ts';
 import type { Container } from './container.ts';
@@ -16,24 +16,29 @@ const HELLO_TIMEOUT_MS = 5_000;
 export const RECONNECT_MS = 2_000;
 
 /**
- * Connects to the shim, or finds the record of a container that has ended already. Tries for `patienceMs`.
- * Gives undefined when there is neither.
+ * Connects to the shim, or finds the record of a container that has ended already. Tries for `patienceMs`, and for `startMs` while there is
+ * a shim that does not answer yet. Gives undefined when there is neither shim nor record.
  */
-async function findShim(deps: ContainerDeps, container: Container, patienceMs: number): Promise<Shim | ExitRecord | undefined> {
-  const path = shimSocketPath(deps.state, container.id);
-  const until = Date.now() + patienceMs;
+async function findShim(
+  deps: ContainerDeps,
+  container: Container,
+  patienceMs: number,
+  startMs: number,
+): Promise<Shim | ExitRecord | undefined> {
+  const begun = performance.now();
+  let heard = false;
   for (;;) {
     try {
-      return await deps.connectShim(
-        path,
-        container.meta.spec.secret,
-        AbortSignal.any([deps.closing, AbortSignal.timeout(HELLO_TIMEOUT_MS)]),
-      );
+      return await sayHello(deps, container);
     } catch (error) {
       deps.closing.throwIfAborted();
       const record = await readExitRecord(deps, container.id);
       if (record !== undefined) return record;
-      if (Date.now() >= until || (container.status.state !== 'starting' && isRefused(error))) {
+      const refused = isRefused(error);
+      heard ||= !refused;
+      // A shim that is not there yet may still come; one that has been there is dead.
+      const gone = refused && (heard || container.status.state !== 'starting');
+      if (gone || performance.now() - begun >= (heard ? startMs : patienceMs)) {
         deps.log.warn(
           { container: container.id, reason: error instanceof Error ? error.message : String(error) },
           'shim does not answer',
@@ -45,6 +50,18 @@ async function findShim(deps: ContainerDeps, container: Container, patienceMs: n
   }
 }
 
+/** @throws ShimLost also when init has not been executed: a shim of before answers nevertheless, and knows no process */
+async function sayHello(deps: ContainerDeps, container: Container): Promise<Shim> {
+  const shim = await deps.connectShim(
+    shimSocketPath(deps.state, container.id),
+    container.meta.spec.secret,
+    AbortSignal.any([deps.closing, AbortSignal.timeout(HELLO_TIMEOUT_MS)]),
+  );
+  if (shim.welcome.initPid !== 0) return shim;
+  drop(shim);
+  throw new ShimLost('init has not been executed yet');
+}
+
 /** Nobody listens: a shim does so from its first moment to its last, so one that had been there is dead. */
 function isRefused(error: unknown): boolean {
   const cause = error instanceof Error ? error.cause : undefined;
@@ -54,17 +71,18 @@ function isRefused(error: unknown): boolean {
 /**
  * Connects to the shim of a container that is starting or running and keeps watching it. Resolves when the status says `running` or
  * `exited`; false when there is neither shim nor record, the status is unchanged then. A call while another one tries joins that one.
+ * @param startMs patience with a shim that is there and does not answer, because init has not been executed yet
  */
-export function followShim(deps: ContainerDeps, container: Container, patienceMs: number): Promise<boolean> {
-  container.connecting ??= connect(deps, container, patienceMs).finally(() => {
+export function followShim(deps: ContainerDeps, container: Container, patienceMs: number, startMs = patienceMs): Promise<boolean> {
+  container.connecting ??= connect(deps, container, patienceMs, startMs).finally(() => {
     container.connecting = undefined;
   });
   return container.connecting;
 }
 
 /** A shim whose init is not the process that was noted is not this container's: it is treated as gone. */
-async function connect(deps: ContainerDeps, container: Container, patienceMs: number): Promise<boolean> {
-  const found = await findShim(deps, container, patienceMs);
+async function connect(deps: ContainerDeps, container: Container, patienceMs: number, startMs: number): Promise<boolean> {
+  const found = await findShim(deps, container, patienceMs, startMs);
   if (found === undefined) return false;
   if (!('welcome' in found)) {
     await recordEnd(deps, container, found);
@@ -76,8 +94,7 @@ async function connect(deps: ContainerDeps, container: Container, patienceMs: nu
   const noted = container.status;
   if (noted.pid !== undefined && (noted.pid !== pid || (pidStartTime ?? noted.pidStartTime) !== noted.pidStartTime)) {
     deps.log.error({ container: container.id, pid, noted: noted.pid }, 'the shim speaks for another process than the one noted');
-    ignoreExit(shim);
-    shim.close();
+    drop(shim);
     return false;
   }
   container.setShim(shim);
@@ -86,8 +103,9 @@ async function connect(deps: ContainerDeps, container: Container, patienceMs: nu
   return true;
 }
 
-function ignoreExit(shim: Shim): void {
+function drop(shim: Shim): void {
   shim.exit.catch(() => {});
+  shim.close();
 }
 
 /** Waits for the exit in the background. Every failure ends in a status or in the log. */
@@ -155,12 +173,14 @@ async function shimLost(deps: ContainerDeps, container: Container, shim: Shim): 
 export const shimLostExit = (deps: ContainerDeps, message: string): ContainerExit => unknownExit('ShimLost', message, deps.now());
 
 /**
- * The shim is gone and has left no record: kills what is left of the container and shows `exit`.
+ * The shim is gone and has left no record: kills what is left of the container and shows `exit`. Of a start that nobody waits for any longer
+ * the shim may still be there: it is ended as well, so that nothing comes up behind what is shown.
  * When that fails the container is shown as unknown; StopContainer and RemoveContainer try again.
  */
 export async function recordLoss(deps: ContainerDeps, container: Container, exit: ContainerExit): Promise<void> {
   try {
-    await deps.runtime.killLeftovers(container.meta.spec);
+    if (container.status.state === 'starting') await deps.runtime.abandonStart(container.meta.spec);
+    else await deps.runtime.killLeftovers(container.meta.spec);
   } catch (error) {
     deps.log.error({ container: container.id, err: error }, 'processes of a container without a supervisor could not be killed');
     await keepStatus(deps, container, lost, false);

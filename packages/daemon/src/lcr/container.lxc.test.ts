@@ -1,12 +1,15 @@
 /** Real containers: what init sees of itself, looked at from inside. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { PodSpec } from '../runtime/runtime.ts';
 import { BerthError } from '../util/errors.ts';
+import { silentLog } from '../util/log.ts';
 import { readHostFacts } from './host-facts.ts';
+import { createLcrRuntime } from './lcr-runtime.ts';
 import { LxcFixture } from './lxc-fixture.ts';
 
 const base64 = (bytes: string | Buffer): string => Buffer.from(bytes).toString('base64');
@@ -84,9 +87,6 @@ describe('a container', { timeout: 300_000 }, () => {
     assert.equal((await fixture.run(pod, 'pwd', {}, fixture.image({ workingDir: '/tmp' }))).stdout, '/tmp\n');
   });
 
-  test('runs as the user of image or request, with its groups', async () => {
-    const id = 'id -u; id -g; id -G; echo $HOME';
-    assert.equal((await fixture.run(pod, id, {}, userImage('app'))).stdout, '1000\n2000\n2000 3000\n/home/app\n');
   test('begins in a working directory of the image that its user may not enter', async () => {
     const layer = `${fixture.top}/closed`;
     mkdirSync(`${layer}/app`, { recursive: true });
@@ -97,6 +97,9 @@ describe('a container', { timeout: 300_000 }, () => {
     assert.match(done.stderr, /Permission denied/);
   });
 
+  test('runs as the user of image or request, with its groups', async () => {
+    const id = 'id -u; id -g; id -G; echo $HOME';
+    assert.equal((await fixture.run(pod, id, {}, userImage('app'))).stdout, '1000\n2000\n2000 3000\n/home/app\n');
     assert.equal((await fixture.run(pod, id, {}, userImage('app:4000'))).stdout, '1000\n4000\n4000 3000\n/home/app\n');
     assert.equal((await fixture.run(pod, id, {}, userImage('1234'))).stdout, '1234\n0\n0\n/\n');
     assert.equal(
@@ -398,5 +401,26 @@ describe('a container', { timeout: 300_000 }, () => {
       fixture.runtime.startContainer(text),
       (error: unknown) => error instanceof BerthError && error.code === 'COMMAND_NOT_EXECUTABLE',
     );
+  });
+
+  test('a start that is given up leaves neither shim nor LXC, and nothing comes up later', async () => {
+    const gate = `${fixture.top}/gate`;
+    const slow = `${fixture.top}/lxc-start`;
+    const wait = `echo $$ >${gate}.new; mv ${gate}.new ${gate}.pid; while [ ! -e ${gate} ]; do sleep 0.05; done`;
+    writeFileSync(slow, `#!/bin/sh\n${wait}\nexec /usr/bin/lxc-start "$@"\n`, { mode: 0o755 });
+    const spec = await fixture.create(pod, { command: ['/bin/sh', '-c', 'echo here; sleep 1000'] });
+    const { config } = fixture;
+    const runtime = createLcrRuntime({ ...config, runtime: { ...config.runtime, lxcStart: slow } }, silentLog);
+    const started = assert.rejects(runtime.startContainer(spec), /ended without a word/);
+    while (!existsSync(`${gate}.pid`)) await sleep(5);
+    const processes = [`${config.state}/${spec.id}/shim.pid`, `${gate}.pid`].map((file) => readFileSync(file, 'utf8').trim());
+    const alive = () => processes.filter((pid) => existsSync(`/proc/${pid}/exe`));
+    assert.deepEqual(alive(), processes);
+    await runtime.abandonStart(spec);
+    await started;
+    while (alive().length > 0) await sleep(5);
+    writeFileSync(gate, '');
+    await runtime.abandonStart(spec);
+    await runtime.close();
   });
 });

@@ -134,6 +134,13 @@ export const killLeftovers = async (host: LcrHost, spec: ContainerSpec): Promise
   await killAll(host.facts.cgroups, cgroups.monitor);
 };
 
+/** Ends the shim of a start and all that it has made. The shim's end is LXC's, too. */
+export const abandonStart = async (host: LcrHost, spec: ContainerSpec): Promise<void> => {
+  safeId('container id', spec.id);
+  await endShim(containerPaths(host.config, spec.id).state, shimBinary(host.config));
+  await killLeftovers(host, spec);
+};
+
 /** Takes down everything of a container, whatever is there of it. The daemon's own records stay. */
 export const removeContainer = async (host: LcrHost, spec: ContainerSpec): Promise<void> => {
   await killLeftovers(host, spec);

@@ -13,7 +13,7 @@ import type {
 } from '../runtime/runtime.ts';
 import type { Log } from '../util/log.ts';
 import { prepareShimCgroups } from './cgroup-tree.ts';
-import { createContainer, frozenAt, killLeftovers, removeContainer, updateResources } from './container.ts';
+import { abandonStart, createContainer, frozenAt, killLeftovers, removeContainer, updateResources } from './container.ts';
 import { readHostFacts } from './host-facts.ts';
 import type { LcrHost } from './lcr-host.ts';
 import { shimBinary } from './paths.ts';
@@ -83,6 +83,10 @@ class LcrRuntime implements Runtime {
 
   async killLeftovers(spec: ContainerSpec): Promise<void> {
     await killLeftovers(await this.#ready(), spec);
+  }
+
+  async abandonStart(spec: ContainerSpec): Promise<void> {
+    await abandonStart(await this.#ready(), spec);
   }
 
   async programFor(spec: ContainerSpec, program: Program): Promise<Buffer> {

@@ -1,7 +1,7 @@
 /** Starts a container: writes LXC's config, runs the shim, and turns its answer into a pid or an error. */
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { commandNotExecutable, commandNotFound } from '../runtime/command-errors.ts';
-import { type ContainerSpec, exitRecordPath, spareRecordPath, type StartedContainer } from '../runtime/runtime.ts';
+import { type ContainerSpec, exitRecordPath, spareRecordPath, START_TIMEOUT_MS, type StartedContainer } from '../runtime/runtime.ts';
 import { readStartTime } from '../util/boot.ts';
 import { BerthError } from '../util/errors.ts';
 import { cgroupDirectories } from './cgroups.ts';
@@ -23,9 +23,6 @@ import { run } from './spawn.ts';
  * end everybody's connection. The daemon looks once a second.
  */
 const SHIM_STALL_MARGIN_MS = 5_000;
-
-/** How long a start may take: LXC needs milliseconds, a swamped machine with a slow disk may need much longer. */
-const START_TIMEOUT_MS = 60_000;
 
 type InitRecord = { readonly pid: number; readonly startTime: string };
 

@@ -29,6 +29,8 @@ export interface Runtime {
   removeContainer(spec: ContainerSpec): Promise<void>;
   /** Kills every process of a container whose shim is gone. Idempotent. */
   killLeftovers(spec: ContainerSpec): Promise<void>;
+  /** Ends a start that nobody waits for any longer: its shim first, so that nothing comes up later, then as `killLeftovers`. Idempotent. */
+  abandonStart(spec: ContainerSpec): Promise<void>;
   /** What a program besides init takes to run in a running container: as the shim reads it (shim/PROTOCOL.md, "Another program"). */
   programFor(spec: ContainerSpec, program: Program): Promise<Buffer>;
   /** Applies new limits to a created or running container and to later starts. */
@@ -96,6 +98,9 @@ export type StartedContainer = {
   /** Init's pid on the host. */
   readonly pid: number;
 };
+
+/** How long a start may take: LXC needs milliseconds, a swamped machine with a slow disk may need much longer. */
+export const START_TIMEOUT_MS = 60_000;
 
 /** Where a container's shim listens; the same rule for runtime, stdio and recovery. */
 export const shimSocketPath = (state: string, id: string): string => `${state}/${id}/shim.sock`;

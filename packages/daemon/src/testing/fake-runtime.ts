@@ -134,6 +134,14 @@ export class FakeRuntime implements Runtime {
     if (container.state === 'running') container.state = 'ended';
   }
 
+  async abandonStart(spec: ContainerSpec): Promise<void> {
+    await this.before('abandonStart', spec.id);
+    const container = this.containers.get(spec.id);
+    if (container === undefined) return;
+    container.shimDead = true;
+    await this.killLeftovers(spec);
+  }
+
   async updateResources(spec: ContainerSpec, _resources: LinuxContainerResources): Promise<void> {
     await this.before('updateResources', spec.id);
   }
