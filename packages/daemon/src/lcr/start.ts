@@ -1,7 +1,13 @@
 /** Starts a container: writes LXC's config, runs the shim, and turns its answer into a pid or an error. */
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { commandNotExecutable, commandNotFound } from '../runtime/command-errors.ts';
-import { type ContainerSpec, exitRecordPath, spareRecordPath, START_TIMEOUT_MS, type StartedContainer } from '../runtime/runtime.ts';
+import {
+  type ContainerSpec,
+  exitRecordPath,
+  spareRecordPath,
+  START_TIMEOUT_MS,
+  type StartedContainer,
+} from '../runtime/runtime.ts';
 import { readStartTime } from '../util/boot.ts';
 import { BerthError } from '../util/errors.ts';
 import { cgroupDirectories } from './cgroups.ts';
