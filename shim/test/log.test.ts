@@ -232,7 +232,7 @@ test(
       truncateSync(container.log);
       const first = peer.next;
       const gone = await peer.locate(0);
-      assert.deepEqual([gone.kind, gone.first], [2, 0]);
+      assert.deepEqual([gone.kind, gone.first], [3, 0]);
       peer.stdin('go\n');
       await peer.untilOutput('\n2000\n');
       const place = await peer.locate(first);
