@@ -1,5 +1,5 @@
 /** Runs the real `berth` command against a test's daemon. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { collect, type Ran } from './crictl.ts';
 import type { TestDaemon } from './daemon.ts';
@@ -14,11 +14,16 @@ const environment = (daemon: TestDaemon): NodeJS.ProcessEnv => ({
 
 /** Runs a command to its end; `input` is all of its stdin. */
 export async function berth(daemon: TestDaemon, args: readonly string[], input: string | Uint8Array = ''): Promise<Ran> {
-  const child = spawn(BERTH, args, { stdio: 'pipe', env: environment(daemon) });
+  const child = berthStarted(daemon, args);
   // One that ends early does not take the rest.
   child.stdin.on('error', () => {});
   child.stdin.end(input);
   return collect(child);
+}
+
+/** Starts a command, with pipes. */
+export function berthStarted(daemon: TestDaemon, args: readonly string[]): ChildProcessWithoutNullStreams {
+  return spawn(BERTH, args, { stdio: 'pipe', env: environment(daemon) });
 }
 
 /** The same at a terminal of its own, by `script`. The arguments must need no quotes. */

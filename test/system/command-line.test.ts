@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { berth, berthAtTerminal } from '../src/berth.ts';
+import { berth, berthAtTerminal, berthStarted } from '../src/berth.ts';
 import { collect } from '../src/crictl.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { eventually } from '../src/processes.ts';
@@ -80,6 +81,41 @@ test('a console: run -d, attach by pipe, logs, ps, inspect, stop, rm', async () 
   await ok(['rm', 'console']);
   assert.equal(await ok(['ps', '-a', '-q']), '');
   assert.equal(await ok(['pods', '-q']), '');
+});
+
+test('an input that ends the container: its exit code, not the end of the input', async () => {
+  for (let run = 0; run < 5; run += 1) {
+    await ok(['run', '-d', '-i', '--name', 'once', IMAGE, 'sh']);
+    const { code, stdout } = await berth(daemon, ['attach', 'once'], 'echo bye; exit 3\n');
+    assert.deepEqual([code, stdout], [3, 'bye\n']);
+    await ok(['rm', 'once']);
+  }
+});
+
+test('a signal to run --rm: the last words are shown, nothing is left', async () => {
+  const script = 'trap "echo got it; exit 3" TERM; echo up; while :; do sleep 0.1; done';
+  const child = berthStarted(daemon, ['run', '--rm', IMAGE, 'sh', '-c', script]);
+  const done = collect(child);
+  await once(child.stdout, 'data');
+  child.kill('SIGTERM');
+  assert.equal((await done).stdout, 'up\ngot it\n');
+  assert.equal(await ok(['ps', '-a', '-q']), '');
+});
+
+test('run --rm whose session is killed, or whose daemon: the line says what remains', async () => {
+  for (const end of [
+    async () => void (await ok(['sessions', 'kill', (await ok(['sessions', '-q'])).trim()])),
+    async () => await daemon.kill(),
+  ]) {
+    const done = berth(daemon, ['run', '--rm', '--name', 'loop', IMAGE, 'sh', '-c', 'while :; do sleep 1; done']);
+    await eventually('a session', async () => (await daemon.client.sessions.list({})).sessions.length > 0);
+    await end();
+    const { code, stderr } = await done;
+    assert.equal(code, 125);
+    assert.match(stderr, /^berth: the container remains; remove it later with: berth rm -f loop$/m);
+    if ((await berth(daemon, ['ps'])).code !== 0) await daemon.start();
+    await ok(['rm', '-f', 'loop']);
+  }
 });
 
 test('create, start -a: nothing is missed', async () => {

@@ -7,7 +7,9 @@ import { exitCodeOfSignal } from '../terminal/signals.ts';
 import type { Outcome } from './run-session.ts';
 
 /** A session's status and the container's state come by different ways; this is how long one may be behind the other. */
-const STATE_LAG_MS = 1_000;
+export const STATE_LAG_MS = 1_000;
+/** The same where the end of the input has ended the session, most likely: Berth shows an exit before it ends the session with it. */
+const STATE_LAG_AFTER_INPUT_MS = 100;
 const POLL_MS = 25;
 const SIGPIPE = 13;
 const CONTAINER_EXITED = 2;
@@ -38,11 +40,13 @@ export async function exitCodeOfOutcome(daemon: Daemon, containerId: string, out
       return EXIT.ok;
     case 'signal':
       throw new Interrupted(outcome.name);
-    case 'reader-gone':
-      return EXIT_SIGNAL_BASE + SIGPIPE;
+    case 'unwritable':
+      if (outcome.error.code === 'EPIPE') return EXIT_SIGNAL_BASE + SIGPIPE;
+      throw new CliError(`the output cannot be written: ${outcome.error.message}`, undefined, { cause: outcome.error });
     case 'ended': {
-      const { exitCode } = outcome.end;
-      return (await containerExitCode(daemon, containerId, STATE_LAG_MS)) ?? exitCode ?? EXIT.ok;
+      const { end, endOfInput } = outcome;
+      const patienceMs = endOfInput ? STATE_LAG_AFTER_INPUT_MS : STATE_LAG_MS;
+      return (await containerExitCode(daemon, containerId, patienceMs)) ?? end.exitCode ?? EXIT.ok;
     }
     default:
       return outcome satisfies never;

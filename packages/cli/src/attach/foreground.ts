@@ -35,7 +35,8 @@ async function replay({ client }: Daemon, containerId: string): Promise<Outcome 
     sinks.stderr.end();
     await closed;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EPIPE') return { kind: 'reader-gone' };
+    const unwritable = sinks.stdout.failure ?? sinks.stderr.failure;
+    if (unwritable !== undefined) return { kind: 'unwritable', error: unwritable };
     throw error;
   }
   return { kind: 'over' };

@@ -43,8 +43,8 @@ async function attach(globals: Globals, reference: string, { stdin, from, detach
       const hint = state === 0 ? `start it with: berth start -a ${reference}` : `see what it wrote with: berth logs ${reference}`;
       throw new CliError(`"${reference}" is not running but ${STATE_WORDS[state] ?? 'unknown'}; ${hint}`);
     }
-    const { tty } = await streamFacts(daemon, containerId);
-    const outcome = await runSession(daemon, { containerId, tty, stdin, from, detachKeys }, interrupted.signal);
+    const { tty, stdinOnce } = await streamFacts(daemon, containerId);
+    const outcome = await runSession(daemon, { containerId, tty, stdinOnce, stdin, from, detachKeys }, interrupted.signal);
     return await exitCodeOfOutcome(daemon, containerId, outcome);
   });
 }

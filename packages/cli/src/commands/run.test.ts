@@ -1,6 +1,7 @@
 // Commands that start or attach to containers: the whole program in a process of its own, against a fake daemon.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -153,6 +154,19 @@ test('what came before a failure is written also to a slow reader, before it is 
   assert.deepEqual([done.code, done.out.length, done.err], [125, 200_000, 'berth: the session failed: too far behind\n']);
 });
 
+test('the end of the input ends an attach at once: the state is not asked for over and over, and an exit at that moment is seen', async () => {
+  await using daemon = await FakeDaemon.start({
+    ...PROGRAMS,
+    exit: { message: (s, channel) => (channel === CHANNEL.close ? s.exit(3) : undefined) },
+  });
+  daemon.makeRunning({ args: ['cat'], stdin: true, metadata: { name: 'console' } });
+  daemon.makeRunning({ args: ['exit'], stdin: true, metadata: { name: 'shell' } });
+  assert.equal((await berth(daemon, ['attach', 'console'], 'a\n')).code, 0);
+  const asked = daemon.calls.filter((call) => call === 'ContainerStatus').length;
+  assert.ok(asked <= 10, `asked ${asked} times`);
+  assert.equal((await berth(daemon, ['attach', 'shell'], 'exit 3\n')).code, 3);
+});
+
 test('a slow reader of the output gets all of it', async () => {
   await using daemon = await FakeDaemon.start(PROGRAMS);
   const child = start(daemon, ['run', '--rm', 'busybox', 'numbers']);
@@ -186,10 +200,65 @@ test('a signal ends attach and leaves the container; it ends a run and its conta
   assert.equal(daemon.container.state, 1);
   daemon.containers.clear();
   daemon.pods.clear();
-  const run = start(daemon, ['run', '--rm', 'busybox', 'wait']);
+  const run = start(daemon, ['run', '--rm', 'busybox', 'words']);
   await until(() => daemon.sessions.length === 2);
   run.kill('SIGTERM');
-  assert.deepEqual(await ended(run), { code: null, signal: 'SIGTERM', out: '', err: '' });
+  assert.deepEqual(await ended(run), { code: null, signal: 'SIGTERM', out: 'up\ngot it\n', err: '' });
   assert.ok(daemon.calls.includes('StopContainer'));
   assert.equal(daemon.containers.size, 0);
+});
+
+const REMAINS = /^berth: the container remains; remove it later with: berth rm -f job$/m;
+
+test('a signal to run stops the container, and its last words are shown; a second one says what --rm leaves', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  const run = start(daemon, ['run', '--rm', '--name', 'job', 'busybox', 'words']);
+  const stdout = run.stdout;
+  assert.ok(stdout);
+  const done = ended(run);
+  await once(stdout, 'data');
+  run.kill('SIGTERM');
+  assert.deepEqual(await done, { code: null, signal: 'SIGTERM', out: 'up\ngot it\n', err: '' });
+  assert.equal(daemon.containers.size, 0);
+  const stuck = start(daemon, ['run', '--rm', '--name', 'job', 'busybox', 'wait']);
+  await until(() => daemon.sessions.length === 2);
+  stuck.kill('SIGINT');
+  await until(() => daemon.container.state === 2);
+  stuck.kill('SIGINT');
+  const { code, err } = await ended(stuck);
+  assert.equal(code, 130);
+  assert.match(err, REMAINS);
+  assert.equal(daemon.containers.size, 1);
+});
+
+test('run --rm on a full disk stops and removes the container', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  for (const program of ['yes', 'quick']) {
+    const full = openSync('/dev/full', 'w');
+    const done = await ended(start(daemon, ['run', '--rm', 'busybox', program], ['ignore', full, 'pipe']));
+    closeSync(full);
+    assert.equal(done.code, 125);
+    assert.match(done.err, /^berth: the output cannot be written: ENOSPC: .*$/m);
+    assert.doesNotMatch(done.err, REMAINS);
+    assert.deepEqual([daemon.containers.size, daemon.pods.size], [0, 0]);
+    assert.deepEqual(await readdir(join(daemon.dir, 'logs')), []);
+  }
+});
+
+test('run --rm whose session fails: what has exited goes, and what may run is named', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  const over = await berth(daemon, ['run', '--rm', '--name', 'job', 'busybox', 'broken']);
+  assert.deepEqual([over.code, over.err], [125, 'berth: the session failed: the supervisor is gone\n']);
+  assert.deepEqual([daemon.containers.size, daemon.pods.size], [0, 0]);
+  for (const program of ['fail', 'drop']) {
+    const failed = await berth(daemon, ['run', '--rm', '--name', 'job', 'busybox', program]);
+    assert.equal(failed.code, 125);
+    assert.match(failed.err, REMAINS);
+    assert.match(failed.err, /^berth: the (session failed|connection ended)/m);
+    assert.equal(daemon.container.state, 1);
+    await berth(daemon, ['rm', '-f', 'job']);
+  }
+  const tls = await berth(daemon, ['run', '--rm', '--name', 'job', '--tls-ca', '/nowhere', 'busybox', 'wait']);
+  assert.equal(tls.code, 125);
+  assert.match(tls.err, REMAINS);
 });

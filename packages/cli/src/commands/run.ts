@@ -1,14 +1,15 @@
 // `berth run`: makes a pod and a container, starts it and shows it.
 import type { Command } from 'commander';
-import { containerExitCode, exitCodeOfOutcome } from '../attach/exit-code.ts';
-import { foreground } from '../attach/foreground.ts';
+import { containerExitCode, exitCodeOfOutcome, Interrupted, STATE_LAG_MS } from '../attach/exit-code.ts';
+import { showUntilStopped, stopContainer } from '../attach/last-words.ts';
+import type { SessionTarget } from '../attach/run-session.ts';
 import { withTlsOptions } from '../attach/tls.ts';
-import type { Outcome } from '../attach/run-session.ts';
+import { type LeftBehind, leftBehind } from '../containers/left-behind.ts';
 import { type Made, makeContainer, type MakeOptions, removeContainer } from '../containers/make.ts';
 import { LABELS } from '../containers/labels.ts';
 import { type Daemon, type Globals, withDaemon } from '../daemon.ts';
 import { CliError } from '../errors.ts';
-import { complain, print } from '../output/print.ts';
+import { print } from '../output/print.ts';
 import { untilSignal } from '../terminal/signals.ts';
 import { conclude, globalsOf, newCommand } from './command.ts';
 import { detachKeysOption } from './detach-keys-option.ts';
@@ -16,8 +17,6 @@ import { withSpecOptions } from './spec-options.ts';
 
 type RunOptions = MakeOptions & { readonly detach?: boolean; readonly rm?: boolean; readonly detachKeys: Uint8Array };
 
-/** How long a container may take to end after a signal to `berth run` before it is killed. */
-const STOP_SECONDS = 10n;
 /** The container has ended or is about to: how long its state may take to say so. */
 const EXIT_LAG_MS = 5_000;
 
@@ -49,41 +48,54 @@ async function run(globals: Globals, image: string, command: readonly string[], 
   return await withDaemon(globals, async (daemon) => {
     using interrupted = detach ? undefined : untilSignal();
     const made = await makeContainer(daemon, image, command, interactive && !tty && !detach, options);
+    using left = remove ? leftBehind(made.name) : undefined;
     try {
       await daemon.client.runtime.startContainer({ containerId: made.id });
     } catch (error) {
       await removeMade(daemon, made);
+      left?.gone();
       throw error;
     }
     if (interrupted === undefined) {
       print(`${made.id}\n`);
       return 0;
     }
-    const target = { containerId: made.id, tty, stdin: interactive, detachKeys: options.detachKeys };
-    const outcome = await foreground(daemon, target, interrupted.signal);
-    return await conclusion(daemon, made, outcome, remove);
+    const target = { containerId: made.id, tty, stdinOnce: true, stdin: interactive, detachKeys: options.detachKeys };
+    const code = await show(daemon, target, interrupted.signal).catch(async (error: unknown) => {
+      // What has failed is to be told, not what this meets.
+      if (left !== undefined) await removeIfOver(daemon, made, left, patienceOf(error)).catch(() => {});
+      throw error;
+    });
+    if (left !== undefined) await removeIfOver(daemon, made, left, 0);
+    return code;
   });
 }
 
-async function conclusion(daemon: Daemon, made: Made, outcome: Outcome | { kind: 'over' }, remove: boolean): Promise<number> {
-  if (outcome.kind === 'detached' || (outcome.kind === 'signal' && outcome.name === 'SIGHUP')) {
-    // A closed terminal is no wish to end the container.
-    if (remove) complain(`berth: the container goes on; remove it later with: berth rm -f ${made.name}`);
-    return await exitCodeOfOutcome(daemon, made.id, outcome);
-  }
-  if (outcome.kind === 'signal' || outcome.kind === 'reader-gone') {
-    await daemon.client.runtime.stopContainer({ containerId: made.id, timeout: STOP_SECONDS });
-    if (remove) await removeMade(daemon, made);
-    return await exitCodeOfOutcome(daemon, made.id, outcome);
-  }
-  // A session that failed throws here: the container may go on, so --rm leaves it.
-  const code =
-    outcome.kind === 'over'
-      ? await containerExitCode(daemon, made.id, EXIT_LAG_MS)
-      : await exitCodeOfOutcome(daemon, made.id, outcome);
-  if (remove) await removeMade(daemon, made);
+/** The container's exit status, or 0 when it was left. @throws Interrupted, and CliError where the session or its output failed. */
+async function show(daemon: Daemon, target: Omit<SessionTarget, 'from'>, interrupted: AbortSignal): Promise<number> {
+  const { containerId } = target;
+  const outcome = await showUntilStopped(daemon, target, interrupted);
+  if (outcome.kind === 'unwritable') await stopContainer(daemon, containerId);
+  if (outcome.kind !== 'over') return await exitCodeOfOutcome(daemon, containerId, outcome);
+  const code = await containerExitCode(daemon, containerId, EXIT_LAG_MS);
   if (code === undefined) throw new CliError('the container does not say how it ended; see: berth inspect');
   return code;
+}
+
+/** Behind a failed session the container may be about to end; behind a closed terminal nobody waits. */
+const patienceOf = (error: unknown): number => (error instanceof Interrupted ? 0 : STATE_LAG_MS);
+
+/** What runs is not killed by --rm: whoever detached, or lost the daemon, may come back to it. */
+async function removeIfOver(daemon: Daemon, made: Made, left: LeftBehind, patienceMs: number): Promise<void> {
+  try {
+    if ((await containerExitCode(daemon, made.id, patienceMs)) === undefined) return;
+  } catch (error) {
+    // Somebody else has removed it.
+    if (error instanceof CliError) return left.gone();
+    throw error;
+  }
+  await removeMade(daemon, made);
+  left.gone();
 }
 
 const removeMade = async (daemon: Daemon, { id, podId }: Made): Promise<void> =>

@@ -52,8 +52,8 @@ async function startOne(daemon: Daemon, reference: string): Promise<string> {
 async function startAndShow(daemon: Daemon, reference: string, options: StartOptions): Promise<number> {
   using interrupted = untilSignal();
   const containerId = await startOne(daemon, reference);
-  const { tty } = await streamFacts(daemon, containerId);
-  const target = { containerId, tty, stdin: options.interactive === true, detachKeys: options.detachKeys };
+  const { tty, stdinOnce } = await streamFacts(daemon, containerId);
+  const target = { containerId, tty, stdinOnce, stdin: options.interactive === true, detachKeys: options.detachKeys };
   const outcome = await foreground(daemon, target, interrupted.signal);
   if (outcome.kind !== 'over') return await exitCodeOfOutcome(daemon, containerId, outcome);
   const code = await containerExitCode(daemon, containerId, EXIT_LAG_MS);

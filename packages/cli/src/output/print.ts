@@ -13,9 +13,13 @@ export function print(text: string): void {
   writeAll(STDOUT, text);
 }
 
-/** One line on stderr. */
+/** One line on stderr. Where that has gone, with its terminal perhaps, there is nobody to tell. */
 export function complain(text: string): void {
-  writeAll(STDERR, `${text}\n`);
+  try {
+    writeAll(STDERR, `${text}\n`);
+  } catch {
+    // What the program does and its exit status stay what they are.
+  }
 }
 
 function writeAll(fd: number, text: string): void {
@@ -28,7 +32,7 @@ function writeAll(fd: number, text: string): void {
       const { code } = error as NodeJS.ErrnoException;
       // A pipe that somebody else has made non-blocking: wait for its reader.
       if (code === 'EAGAIN') Atomics.wait(nap, 0, 0, RETRY_MS);
-      else if (code === 'EPIPE') process.exit(EXIT_SIGNAL_BASE + SIGPIPE);
+      else if (code === 'EPIPE' && fd === STDOUT) process.exit(EXIT_SIGNAL_BASE + SIGPIPE);
       else throw error;
     }
   }

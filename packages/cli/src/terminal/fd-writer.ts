@@ -14,6 +14,8 @@ type Done = (error?: Error | null) => void;
  * to the server's pings, resizes and signals. This one blocks a thread of the pool.
  */
 export class FdWriter extends Writable {
+  /** Why the descriptor took no more. A stream that ends because its source has failed leaves it undefined. */
+  failure: NodeJS.ErrnoException | undefined;
   readonly #fd: number;
 
   constructor(fd: number) {
@@ -35,8 +37,10 @@ export class FdWriter extends Writable {
   #writeAll(buffers: readonly Buffer[], callback: Done): void {
     writev(this.#fd, buffers, null, (error, written) => {
       if (error?.code === 'EAGAIN') setTimeout(() => this.#writeAll(buffers, callback), RETRY_MS);
-      else if (error !== null) callback(error);
-      else {
+      else if (error !== null) {
+        this.failure = error;
+        callback(error);
+      } else {
         const rest = without(buffers, written);
         if (rest.length === 0) callback();
         else this.#writeAll(rest, callback);

@@ -1,6 +1,6 @@
 // The program in processes of its own, and what plays containers for it in the fake daemon.
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -71,12 +71,32 @@ export const PROGRAMS: Readonly<Record<string, FakeProgram>> = {
     },
   },
   wait: {},
+  /** Says what it has been told to end, and ends. */
+  words: {
+    attached: (s) => {
+      s.send(CHANNEL.stdout, 'up\n');
+      const timer = setInterval(() => {
+        if (s.container.state !== 2) return;
+        clearInterval(timer);
+        s.send(CHANNEL.stdout, 'got it\n');
+        s.end();
+      }, 50);
+    },
+  },
+  /** Ends while its session fails. */
+  broken: {
+    attached: (s) => {
+      Object.assign(s.container, { state: 2, exitCode: 4 });
+      s.end(failureStatus('the supervisor is gone'));
+    },
+  },
 };
 
 export type Done = { readonly code: number | null; readonly signal: string | null; readonly out: string; readonly err: string };
 
-export function start(daemon: FakeDaemon, args: readonly string[]): ChildProcess {
+export function start(daemon: FakeDaemon, args: readonly string[], stdio: StdioOptions = 'pipe'): ChildProcess {
   return spawn(process.execPath, ['--conditions=source', MAIN, ...args], {
+    stdio,
     env: {
       ...process.env,
       NODE_COMPILE_CACHE: COMPILE_CACHE,
