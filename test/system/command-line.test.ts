@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -116,6 +116,32 @@ test('run --rm whose session is killed, or whose daemon: the line says what rema
     if ((await berth(daemon, ['ps'])).code !== 0) await daemon.start();
     await ok(['rm', '-f', 'loop']);
   }
+});
+
+test('logs -f: nothing is lost over rotations behind a slow reader, nor over a daemon that is killed and comes back', async () => {
+  const lines = 3000;
+  const script = `read go; for i in $(seq ${lines}); do echo "line $i"; [ $((i % 100)) = 0 ] && sleep 0.1; done; read end`;
+  const id = (await ok(['run', '-d', '-i', '--name', 'rot', IMAGE, 'sh', '-c', script])).trim();
+  const following = berthStarted(daemon, ['logs', '-f', 'rot']);
+  await ok(['attach', 'rot'], 'go\n');
+  const { status } = await daemon.client.runtime.containerStatus({ containerId: id });
+  const logPath = status?.logPath ?? '';
+  for (let n = 0; n < 5; n += 1) {
+    renameSync(logPath, `${logPath}.${n}`);
+    await daemon.client.runtime.reopenContainerLog({ containerId: id });
+  }
+  await sleep(2000);
+  const done = collect(following);
+  let said = '';
+  following.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+  await daemon.kill();
+  await eventually('it says so', () => said !== '');
+  await daemon.start();
+  await ok(['attach', 'rot'], 'end\n');
+  const { code, stdout, stderr } = await done;
+  assert.deepEqual([code, stderr], [0, 'berth: the daemon does not answer; container and log go on without it\n']);
+  assert.equal(stdout, Array.from({ length: lines }, (_, i) => `line ${i + 1}\n`).join(''));
+  await ok(['rm', 'rot']);
 });
 
 test('create, start -a: nothing is missed', async () => {

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { FakeDaemon } from '../../../client/src/testing/fake-daemon.ts';
 import { BERTH_VERSION } from '../version.ts';
-import { berth, ended, MAIN, PROGRAMS, start } from '../testing/berth-process.ts';
+import { berth, ended, MAIN, PROGRAMS, start, until } from '../testing/berth-process.ts';
 
 test('ps, pods and image ls: tables for people, ids for scripts, JSON for programs', async () => {
   await using daemon = await FakeDaemon.start(PROGRAMS);
@@ -54,6 +54,22 @@ test('logs: streams apart, tail, timestamps, follow until the end', async () => 
   assert.equal((await berth(daemon, ['logs', '-f', 'job'])).out, 'hello\nend');
   const wrong = await berth(daemon, ['logs', '--tail', 'x', 'job']);
   assert.deepEqual([wrong.code, wrong.err], [125, 'berth: --tail must be a whole number, not "x"\n']);
+});
+
+test('logs of a container that is only made: -f waits for it, without -f the sentence says so', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  await berth(daemon, ['create', '--name', 'later', 'busybox', 'quick']);
+  const none = await berth(daemon, ['logs', 'later']);
+  assert.deepEqual(
+    [none.code, none.err],
+    [125, 'berth: "later" has no log: it was not started yet; wait for it with: berth logs -f later\n'],
+  );
+  const following = start(daemon, ['logs', '-f', 'later']);
+  const done = ended(following);
+  const asked = daemon.calls.length;
+  await until(() => daemon.calls.slice(asked).filter((call) => call === 'ContainerStatus').length > 1);
+  await berth(daemon, ['start', 'later']);
+  assert.deepEqual(await done, { code: 0, signal: null, out: 'hello\nend', err: 'oops\n' });
 });
 
 test('stop and rm: only what is stopped goes, with pod and log, unless forced', async () => {

@@ -1,15 +1,15 @@
 // Reads a container's log file to its end, and on, over rotations.
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { LogRotations, POLL_MS } from './log-rotations.ts';
 
 const READ_BYTES = 256 * 1024;
-/** How often a followed file is looked at: below what people notice, and a stat costs microseconds. */
-const POLL_MS = 100;
 
-/** What a reader gives: bytes; `idle` once whenever it has caught up; `rotated` where another file begins. */
+/** What a reader gives: bytes; `idle` once whenever it has caught up; `rotated` where another file begins; `gap` where one is missing. */
 export type LogChunk =
   | { readonly kind: 'bytes'; readonly bytes: Buffer }
   | { readonly kind: 'idle' }
+  | { readonly kind: 'gap' }
   | { readonly kind: 'rotated' };
 
 export type FollowOptions = {
@@ -21,8 +21,8 @@ export type FollowOptions = {
 };
 
 /**
- * Reads a log. A file that was rotated away is read to its end before the new one is begun; one that was truncated in place is
- * begun again. Two rotations between two looks (100 ms; kubelet leaves at least 10 s) would hide the file between them.
+ * Reads a log. A file that was rotated away is read to its end before the next one is begun; one that was truncated in place is
+ * begun again.
  */
 export async function* readLog(path: string, options: FollowOptions = {}): AsyncGenerator<LogChunk, void, undefined> {
   const { finished, signal } = options;
@@ -31,6 +31,7 @@ export async function* readLog(path: string, options: FollowOptions = {}): Async
   let last = false;
   let idle = false;
   try {
+    await using rotations = finished === undefined ? undefined : await LogRotations.from(path, file);
     while (signal?.aborted !== true) {
       const bytes = await readAt(file, position);
       if (bytes.length > 0) {
@@ -39,13 +40,13 @@ export async function* readLog(path: string, options: FollowOptions = {}): Async
         yield { kind: 'bytes', bytes };
         continue;
       }
-      if (finished === undefined) return;
-      const successor = await successorOf(path, file, position);
-      if (successor === 'truncated') {
+      if (finished === undefined || rotations === undefined) return;
+      if ((await file.stat()).size < position) {
         position = 0;
         yield { kind: 'rotated' };
         continue;
       }
+      const successor = await rotations.next();
       if (successor !== undefined) {
         // The runtime writes to the new file from its reopening on: the old one is final, but may have grown since the last read.
         for (let rest = await readAt(file, position); rest.length > 0; rest = await readAt(file, position)) {
@@ -58,6 +59,7 @@ export async function* readLog(path: string, options: FollowOptions = {}): Async
         yield { kind: 'rotated' };
         continue;
       }
+      if (rotations.takeGap()) yield { kind: 'gap' };
       if (last) return;
       if (!idle) yield { kind: 'idle' };
       idle = true;
@@ -74,17 +76,4 @@ async function readAt(file: FileHandle, position: number): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(READ_BYTES);
   const { bytesRead } = await file.read(buffer, 0, READ_BYTES, position);
   return buffer.subarray(0, bytesRead);
-}
-
-async function successorOf(path: string, file: FileHandle, position: number): Promise<FileHandle | 'truncated' | undefined> {
-  const own = await file.stat();
-  if (own.size < position) return 'truncated';
-  try {
-    const there = await stat(path);
-    return there.ino === own.ino && there.dev === own.dev ? undefined : await open(path, 'r');
-  } catch (error) {
-    // Renamed and not made again yet, or removed with the container: what is open stays readable.
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
 }

@@ -1,6 +1,6 @@
 // The CRI log: records, lines, tails, rotation.
 import assert from 'node:assert/strict';
-import { appendFile, mkdtemp, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -172,4 +172,94 @@ test('following can be given up', async (t) => {
   await sleep(50);
   stop.abort();
   await following;
+});
+
+/** A sink that takes nothing before it is told to. */
+class SlowSink extends Sink {
+  readonly #open: Promise<void>;
+  constructor(open: Promise<void>) {
+    super({ highWaterMark: 1 });
+    this.#open = open;
+  }
+  override _write(chunk: Buffer, encoding: BufferEncoding, done: () => void): void {
+    void this.#open.then(() => super._write(chunk, encoding, done));
+  }
+}
+
+/** Writes a file of the log, then takes it out of the way, as a runtime that is told to reopen does. */
+async function rotations(path: string, count: number, each: (rotated: string) => Promise<void> = async () => {}): Promise<string> {
+  let expected = '';
+  for (let n = 1; n <= count; n += 1) {
+    const text = `file ${n}`;
+    expected += `${text}\n`;
+    await writeFile(`${path}.new`, `2026-11-24T04:${String(10 + n)}:00.5Z stdout F ${text}\n`);
+    await rename(`${path}.new`, path);
+    if (n === count) break;
+    // The order is not told by names.
+    const rotated = `${path}.${count - n}`;
+    await rename(path, rotated);
+    await each(rotated);
+  }
+  return expected;
+}
+
+test('following misses nothing of rotations in a row, whatever the names: neither at once nor behind a slow reader', async (t) => {
+  const path = await logFile(t, full('first'));
+  await writeFile(`${path}.0`, `2026-11-23T00:00:00Z stdout F long ago\n`);
+  await writeFile(`${path}.gz`, Buffer.from([0x1f, 0x8b, 8, 0, 1, 2, 3]));
+  await mkdir(`${path}.d`);
+  let over = false;
+  const go = Promise.withResolvers<void>();
+  const slow = new SlowSink(go.promise);
+  const quick = new Sink();
+  const following = [slow, quick].map(
+    async (stdout) => await showLog(path, { stdout, stderr: new Sink() }, { finished: async () => over }),
+  );
+  for (let i = 0; i < 500 && quick.text === ''; i += 1) await sleep(20);
+  await rename(path, `${path}.first`);
+  const expected = `first\n${await rotations(path, 20)}`;
+  for (let i = 0; i < 500 && quick.text !== expected; i += 1) await sleep(20);
+  assert.equal(quick.text, expected);
+  over = true;
+  go.resolve();
+  assert.deepEqual(await Promise.all(following), [true, true]);
+  assert.equal(slow.text, expected);
+});
+
+test('what is compressed or removed while its reader is slow is read all the same, up to a number of files, and beyond said', async (t) => {
+  for (const [count, complete] of [
+    [10, true],
+    [40, false],
+  ] as const) {
+    const path = await logFile(t, full('first'));
+    const go = Promise.withResolvers<void>();
+    const stdout = new SlowSink(go.promise);
+    const following = showLog(path, { stdout, stderr: new Sink() }, { finished: async () => true });
+    await sleep(300);
+    await rename(path, `${path}.first`);
+    const rotated: string[] = [];
+    const expected = `first\n${await rotations(path, count, async (name) => void rotated.push(name))}`;
+    // Found within 100 ms; a machine on its knees gets more.
+    await sleep(2000);
+    for (const name of rotated) await rm(name);
+    await sleep(500);
+    go.resolve();
+    assert.equal(await following, complete);
+    assert.equal(stdout.text === expected, complete, stdout.text);
+  }
+});
+
+test('a log that is empty when it is rotated away brings back nothing older', async (t) => {
+  const path = await logFile(t);
+  await writeFile(`${path}.0`, full('old'));
+  let over = false;
+  const stdout = new Sink();
+  const following = showLog(path, { stdout, stderr: new Sink() }, { finished: async () => over });
+  await sleep(300);
+  await rename(path, `${path}.1`);
+  await writeFile(path, `2026-11-24T05:00:00Z stdout F new\n`);
+  for (let i = 0; i < 500 && stdout.text === ''; i += 1) await sleep(20);
+  over = true;
+  await following;
+  assert.equal(stdout.text, 'new\n');
 });

@@ -20,11 +20,12 @@ export type ShowOptions = {
   readonly signal?: AbortSignal;
 };
 
-/** Shows a log from disk. @throws NotACriLog, and what opening the file throws. */
-export async function showLog(path: string, sinks: Sinks, options: ShowOptions = {}): Promise<void> {
+/** Shows a log from disk; whether all of it was there to be read. @throws NotACriLog, and what opening the file throws. */
+export async function showLog(path: string, sinks: Sinks, options: ShowOptions = {}): Promise<boolean> {
   const { tail, signal } = options;
   const parser = new CriLogParser();
   const joiner = new LineJoiner();
+  let complete = true;
   let last: LastLines | undefined = tail === undefined ? undefined : new LastLines(tail);
   const show = async (line: LogLine): Promise<void> => {
     if (last === undefined) await write(sinks[line.stream], render(line, options));
@@ -39,6 +40,7 @@ export async function showLog(path: string, sinks: Sinks, options: ShowOptions =
   const follow = { from, ...(options.finished && { finished: options.finished }), ...(signal && { signal }) };
   for await (const chunk of readLog(path, follow)) {
     if (chunk.kind === 'rotated') parser.reset();
+    else if (chunk.kind === 'gap') complete = false;
     else if (chunk.kind === 'idle') {
       for (const line of joiner.flush()) await show(line);
       await release();
@@ -51,6 +53,7 @@ export async function showLog(path: string, sinks: Sinks, options: ShowOptions =
   }
   for (const line of joiner.flush()) await show(line);
   await release();
+  return complete;
 }
 
 /** The bytes that the container wrote, as they were: for output that ended before anybody could attach. */
