@@ -46,6 +46,14 @@ Exit status: the container's own, 0 to 255, of commands that run to its end; 125
 failed; 126 and 127 when the container's command cannot be executed or is not there.
 `;
 
+/** `berth nosuch --help` would show the help of `berth`, as if there were such a command. */
+function refuseUnknown(command: Command): string {
+  const [name] = command.args;
+  if (name === undefined || name.startsWith('-') || name === 'help' || command.commands.some((each) => each.name() === name))
+    return '';
+  return command.error(`unknown command '${name}'`);
+}
+
 /** Builds the whole command line. Errors of usage are thrown, as CommanderError. */
 export function buildProgram(): Command {
   const program = new Command('berth')
@@ -58,6 +66,7 @@ export function buildProgram(): Command {
   for (const make of COMMANDS) program.addCommand(make());
   const settle = (command: Command): void => {
     command.exitOverride().configureOutput({ outputError: () => {} });
+    if (command.commands.length > 0) command.addHelpText('before', () => refuseUnknown(command));
     for (const each of command.commands) settle(each);
   };
   settle(program);

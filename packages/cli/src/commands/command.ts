@@ -2,6 +2,7 @@
 import { Command, Option } from 'commander';
 import { tlsPathsOf } from '../attach/tls.ts';
 import type { Globals } from '../daemon.ts';
+import { CliError } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
 
 /** As in the client library, which is not loaded for `--help`. */
@@ -31,10 +32,17 @@ export function globalsOf(command: Command): Globals {
 function socketOf(command: Command): string {
   for (let each: Command | null = command; each !== null; each = each.parent) {
     const { socket } = each.opts<{ socket?: string }>();
-    if (socket !== undefined) return socket;
+    if (socket !== undefined) return socketPath('--socket', socket);
   }
-  const fromEnvironment = process.env['BERTH_SOCKET'];
-  return fromEnvironment === undefined || fromEnvironment === '' ? DEFAULT_SOCKET : fromEnvironment;
+  const fromEnvironment = process.env['BERTH_SOCKET'] ?? '';
+  return fromEnvironment === '' ? DEFAULT_SOCKET : socketPath('BERTH_SOCKET', fromEnvironment);
+}
+
+/** A path, also as the address that `crictl` and kubelet are given. @throws CliError */
+function socketPath(from: string, given: string): string {
+  const path = given.replace(/^unix:(?:\/\/)?/, '');
+  if (path !== '' && !/^[a-z]+:\/\//.test(path)) return path;
+  throw new CliError(`${from} "${given}": give the path of the daemon's socket, or unix://PATH`);
 }
 
 /** Runs an action; what it gives becomes the exit status, nothing means 0. */

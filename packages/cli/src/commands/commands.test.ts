@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { test } from 'node:test';
 import { FakeDaemon } from '../../../client/src/testing/fake-daemon.ts';
 import { BERTH_VERSION } from '../version.ts';
@@ -90,6 +90,56 @@ test('stop and rm: only what is stopped goes, with pod and log, unless forced', 
     [missing.code, missing.err],
     [125, 'berth: there is no container or pod "nobody"; see all with: berth ps -a, berth pods\n'],
   );
+});
+
+test('stop, rm, start and image rm do all that they can, and tell what they cannot', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  for (const name of ['a', 'b']) await berth(daemon, ['create', '--name', name, 'busybox', 'wait']);
+  const nosuch = 'berth: there is no container or pod "nosuch"; see all with: berth ps -a, berth pods\n';
+  assert.deepEqual(await berth(daemon, ['start', 'a', 'nosuch', 'b']), {
+    code: 125,
+    signal: null,
+    out: 'a\nb\n',
+    err: 'berth: there is no container "nosuch"; see all with: berth ps -a\n',
+  });
+  const running = await berth(daemon, ['rm', 'a', 'nosuch', 'b']);
+  assert.deepEqual(
+    [running.code, running.err.split('\n').length, running.err.includes('"b" is running'), daemon.containers.size],
+    [125, 4, true, 2],
+  );
+  const stopped = await berth(daemon, ['stop', 'a', 'nosuch', 'b']);
+  assert.deepEqual([stopped.code, stopped.out.split('\n').sort(), stopped.err], [125, ['', 'a', 'b'], nosuch]);
+  assert.deepEqual(await berth(daemon, ['rm', 'a', 'nosuch', 'b']), { code: 125, signal: null, out: 'a\nb\n', err: nosuch });
+  assert.equal(daemon.containers.size, 0);
+  const images = await berth(daemon, ['image', 'rm', 'x', 'docker.io/library/busybox:latest']);
+  assert.deepEqual([images.code, images.out, daemon.images.size], [125, 'docker.io/library/busybox:latest\n', 0]);
+  const none = await berth(daemon, ['rm', '--socket', join(daemon.dir, 'none.sock'), 'a', 'b']);
+  assert.equal(none.err.split('\n').length, 2, none.err);
+});
+
+test('rm of the pod of a run takes its log too', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  await berth(daemon, ['run', '-d', '--name', 'a', 'busybox', 'wait']);
+  const [pod = ''] = daemon.pods.keys();
+  assert.equal((await berth(daemon, ['rm', '-f', pod])).code, 0);
+  assert.deepEqual([daemon.containers.size, daemon.pods.size], [0, 0]);
+  assert.deepEqual(await readdir(join(daemon.dir, 'logs')), []);
+});
+
+test('the socket is a path or a unix:// address; a log folder may be relative', async () => {
+  await using daemon = await FakeDaemon.start(PROGRAMS);
+  for (const socket of [`unix://${daemon.socket}`, `unix:${daemon.socket}`])
+    assert.equal((await berth(daemon, ['ps', '--socket', socket])).code, 0, socket);
+  for (const socket of ['', 'unix://', 'tcp://localhost:1']) {
+    const wrong = await berth(daemon, ['ps', '--socket', socket]);
+    assert.deepEqual(
+      [wrong.code, wrong.err],
+      [125, `berth: --socket "${socket}": give the path of the daemon's socket, or unix://PATH\n`],
+    );
+  }
+  const logs = relative(process.cwd(), join(daemon.dir, 'own'));
+  await berth(daemon, ['create', '--name', 'a', '--log-dir', logs, 'busybox', 'wait']);
+  assert.ok(daemon.container.logPath.startsWith(join(daemon.dir, 'own', 'a-')), daemon.container.logPath);
 });
 
 test('sessions: a table, ids, JSON; kill takes beginnings of ids, says who, and goes on over one that has ended', async () => {
@@ -212,9 +262,13 @@ test('help is there for every command, with examples, and does not load gRPC', a
     env: { ...process.env, NODE_DEBUG: 'module,esm' },
   });
   assert.doesNotMatch((await ended(loaded)).err, /grpc-js|protobuf/);
-  const wrong = await berth(daemon, ['bogus']);
-  assert.deepEqual([wrong.code, wrong.out], [125, '']);
-  assert.match(wrong.err, /^berth: unknown command 'bogus'.*; see: berth --help\n$/);
+  for (const command of ['bogus', 'bogus --help', 'exec --help', 'image bogus --help', 'sessions bogus --help']) {
+    const wrong = await berth(daemon, command.split(' '));
+    assert.deepEqual([wrong.code, wrong.out], [125, ''], command);
+    assert.match(wrong.err, /^berth: unknown command '(bogus|exec)'.*; see: berth --help\n$/);
+  }
+  for (const command of ['--help', 'help', 'help run', 'image --help', 'image help'])
+    assert.match((await berth(daemon, command.split(' '))).out, /^Usage: berth/, command);
 });
 
 test('ps into a reader that is gone ends without a word', async () => {

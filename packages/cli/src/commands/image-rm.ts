@@ -1,8 +1,9 @@
 // `berth image rm`: removes names of images, and images with their last one.
 import type { Command } from 'commander';
-import { type Globals, withDaemon } from '../daemon.ts';
+import { type Daemon, type Globals, withDaemon } from '../daemon.ts';
 import { CliError } from '../errors.ts';
-import { print } from '../output/print.ts';
+import { EXIT } from '../exit-codes.ts';
+import { attempt } from './attempt.ts';
 import { conclude, globalsOf, newCommand } from './command.ts';
 
 export const imageRmCommand = (): Command =>
@@ -12,14 +13,18 @@ export const imageRmCommand = (): Command =>
       await conclude(remove(globalsOf(self), references));
     });
 
-async function remove(globals: Globals, references: readonly string[]): Promise<void> {
-  await withDaemon(globals, async ({ client }) => {
-    for (const reference of references) {
-      // CRI calls the removal of what is not there a success; somebody who has mistyped a name wants to know.
-      const { image } = await client.image.imageStatus({ image: { image: reference } });
-      if (image === undefined) throw new CliError(`there is no image "${reference}"; see all with: berth image ls`);
-      await client.image.removeImage({ image: { image: reference } });
-      print(`${reference}\n`);
-    }
+async function remove(globals: Globals, references: readonly string[]): Promise<number> {
+  return await withDaemon(globals, async (daemon) => {
+    let code: number = EXIT.ok;
+    for (const reference of references) code = Math.max(code, await attempt(async () => await removeOne(daemon, reference)));
+    return code;
   });
+}
+
+async function removeOne({ client }: Daemon, reference: string): Promise<string> {
+  // CRI calls the removal of what is not there a success; somebody who has mistyped a name wants to know.
+  const { image } = await client.image.imageStatus({ image: { image: reference } });
+  if (image === undefined) throw new CliError(`there is no image "${reference}"; see all with: berth image ls`);
+  await client.image.removeImage({ image: { image: reference } });
+  return reference;
 }

@@ -18,7 +18,7 @@ const STATE_WORDS = ['created', 'running', 'exited', 'unknown'];
 const PARALLEL = 16;
 
 export const psCommand = (): Command =>
-  newCommand('ps', 'List containers', ['berth ps', 'berth ps -a -o json', 'berth rm $(berth ps -a -q)'])
+  newCommand('ps', 'List containers', ['berth ps', 'berth ps -a -o json', 'berth ps -a -q | xargs -r berth rm'])
     .option('-a, --all', 'not only those that run')
     .option('-q, --quiet', 'ids only')
     .option('--no-trunc', 'whole ids')

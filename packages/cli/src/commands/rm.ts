@@ -1,10 +1,11 @@
 // `berth rm`: removes containers and pods.
 import type { Command } from 'commander';
 import { findContainerOrPod } from '../containers/lookup.ts';
-import { removeContainer, removePod } from '../containers/make.ts';
+import { removeContainer, removePodAndLogs } from '../containers/make.ts';
 import { type Daemon, type Globals, withDaemon } from '../daemon.ts';
 import { CliError } from '../errors.ts';
-import { print } from '../output/print.ts';
+import { EXIT } from '../exit-codes.ts';
+import { attempt } from './attempt.ts';
 import { conclude, globalsOf, newCommand } from './command.ts';
 
 type RmOptions = { readonly force?: boolean };
@@ -22,11 +23,13 @@ export const rmCommand = (): Command =>
       await conclude(remove(globalsOf(self), references, options));
     });
 
-async function remove(globals: Globals, references: readonly string[], { force = false }: RmOptions): Promise<void> {
-  await withDaemon(globals, async (daemon) => {
+async function remove(globals: Globals, references: readonly string[], { force = false }: RmOptions): Promise<number> {
+  return await withDaemon(globals, async (daemon) => {
+    let code: number = EXIT.ok;
     for (const reference of references) {
-      if (await removeOne(daemon, reference, force)) print(`${reference}\n`);
+      code = Math.max(code, await attempt(async () => ((await removeOne(daemon, reference, force)) ? reference : undefined)));
     }
+    return code;
   });
 }
 
@@ -55,6 +58,6 @@ async function removeOne(daemon: Daemon, reference: string, force: boolean): Pro
       `pod "${reference}" has ${running.length} running container(s); stop it with "berth stop ${reference}", or use rm -f`,
     );
   }
-  await removePod(daemon, found.pod.id);
+  await removePodAndLogs(daemon, found.pod, containers);
   return true;
 }

@@ -2,15 +2,14 @@
 import { userInfo } from 'node:os';
 import type { Command } from 'commander';
 import { type Globals, withDaemon } from '../daemon.ts';
-import { isNotFound, sentenceOf } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
-import { complain, print } from '../output/print.ts';
+import { attempt } from './attempt.ts';
 import { conclude, globalsOf, newCommand } from './command.ts';
 
 export const sessionsKillCommand = (): Command =>
   newCommand('kill', 'End sessions; their clients are told who did it, the containers go on', [
     'berth sessions kill 3f9a51c0d2e7',
-    'berth sessions kill $(berth sessions -q)',
+    'berth sessions -q | xargs -r berth sessions kill',
   ])
     .argument('<session...>', 'ids, or beginnings of them')
     .action(async (ids: readonly string[], _options: object, self: Command) => {
@@ -22,14 +21,8 @@ async function kill(globals: Globals, ids: readonly string[]): Promise<number> {
   return await withDaemon(globals, async ({ client }) => {
     let code: number = EXIT.ok;
     for (const id of ids) {
-      try {
-        const { session } = await client.sessions.kill({ id, by: whoAmI() });
-        print(`${session?.id ?? id}\n`);
-      } catch (error) {
-        if (!isNotFound(error)) throw error;
-        complain(`berth: ${sentenceOf(error)}`);
-        code = EXIT.failure;
-      }
+      const killed = attempt(async () => (await client.sessions.kill({ id, by: whoAmI() })).session?.id ?? id);
+      code = Math.max(code, await killed);
     }
     return code;
   });

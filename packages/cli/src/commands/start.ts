@@ -6,8 +6,9 @@ import { withTlsOptions } from '../attach/tls.ts';
 import { findContainer, streamFacts } from '../containers/lookup.ts';
 import { type Daemon, type Globals, withDaemon } from '../daemon.ts';
 import { CliError } from '../errors.ts';
-import { print } from '../output/print.ts';
+import { EXIT } from '../exit-codes.ts';
 import { untilSignal } from '../terminal/signals.ts';
+import { attempt } from './attempt.ts';
 import { conclude, globalsOf, newCommand } from './command.ts';
 import { detachKeysOption } from './detach-keys-option.ts';
 
@@ -32,11 +33,15 @@ async function start(globals: Globals, references: readonly string[], options: S
   if (attach && more.length > 0) throw new CliError('only one container can be shown; leave out -a and -i to start several');
   return await withDaemon(globals, async (daemon) => {
     if (attach && first !== undefined) return await startAndShow(daemon, first, options);
+    let code: number = EXIT.ok;
     for (const reference of references) {
-      await startOne(daemon, reference);
-      print(`${reference}\n`);
+      const started = attempt(async () => {
+        await startOne(daemon, reference);
+        return reference;
+      });
+      code = Math.max(code, await started);
     }
-    return 0;
+    return code;
   });
 }
 

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { findContainerOrPod } from '../containers/lookup.ts';
 import { type Daemon, type Globals, withDaemon } from '../daemon.ts';
-import { print } from '../output/print.ts';
+import { attempt } from './attempt.ts';
 import { conclude, globalsOf, newCommand, wholeNumber } from './command.ts';
 
 type StopOptions = { readonly time: number };
@@ -23,20 +23,21 @@ export const stopCommand = (): Command =>
       await conclude(stop(globalsOf(self), references, options));
     });
 
-async function stop(globals: Globals, references: readonly string[], { time }: StopOptions): Promise<void> {
-  await withDaemon(globals, async (daemon) => {
-    const targets = [];
-    for (const reference of references) targets.push(await findContainerOrPod(daemon, reference));
-    await Promise.all(targets.map(async (target) => await stopOne(daemon, target, time)));
-    print(references.map((reference) => `${reference}\n`).join(''));
+async function stop(globals: Globals, references: readonly string[], { time }: StopOptions): Promise<number> {
+  return await withDaemon(globals, async (daemon) => {
+    const stopped = references.map((reference) => attempt(async () => await stopOne(daemon, reference, time)));
+    return Math.max(...(await Promise.all(stopped)));
   });
 }
 
-async function stopOne({ client }: Daemon, target: Awaited<ReturnType<typeof findContainerOrPod>>, seconds: number): Promise<void> {
+async function stopOne(daemon: Daemon, reference: string, seconds: number): Promise<string> {
+  const { client } = daemon;
+  const target = await findContainerOrPod(daemon, reference);
   const options = { timeoutMs: seconds * MS_PER_SECOND + MARGIN_MS };
   if ('container' in target) {
     await client.runtime.stopContainer({ containerId: target.container.id, timeout: BigInt(seconds) }, options);
   } else {
     await client.runtime.stopPodSandbox({ podSandboxId: target.pod.id }, options);
   }
+  return reference;
 }

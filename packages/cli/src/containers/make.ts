@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import type { Container } from '@berth/cri-api';
+import type { Container, PodSandbox } from '@berth/cri-api';
 import type { Daemon } from '../daemon.ts';
 import { CliError, isNotFound, isRpcError } from '../errors.ts';
 import { LABELS } from './labels.ts';
@@ -29,9 +29,9 @@ export async function makeContainer(
 ): Promise<Made> {
   const name = options.name === undefined ? inventName(image) : checkName(options.name);
   const config = containerConfig(name, image, command, stdinOnce, options);
-  if (NO_FOLDERS.test(resolve(options.logDir)))
-    throw new CliError(`no log can be kept in ${options.logDir}; choose another --log-dir`);
-  const logDirectory = join(options.logDir, `${name}-${randomBytes(4).toString('hex')}`);
+  const logs = resolve(options.logDir);
+  if (NO_FOLDERS.test(logs)) throw new CliError(`no log can be kept in ${options.logDir}; choose another --log-dir`);
+  const logDirectory = join(logs, `${name}-${randomBytes(4).toString('hex')}`);
   const pod = podConfig(name, logDirectory, options);
   const { runtime } = daemon.client;
   await mkdir(logDirectory, { recursive: true, mode: LOG_DIR_MODE });
@@ -65,6 +65,14 @@ function inventName(image: string): string {
 export async function removePod({ client }: Daemon, podSandboxId: string): Promise<void> {
   await client.runtime.stopPodSandbox({ podSandboxId });
   await client.runtime.removePodSandbox({ podSandboxId });
+}
+
+/** The same, with the logs of those containers in it that the command line has made. */
+export async function removePodAndLogs(daemon: Daemon, pod: PodSandbox, containers: readonly Container[]): Promise<void> {
+  const own = containers.filter(({ labels }) => labels[LABELS.madeBy] === LABELS.cli);
+  const logPaths = await Promise.all(own.map(async ({ id }) => await logPathOf(daemon, id)));
+  await removePod(daemon, pod.id);
+  for (const logPath of logPaths) if (logPath !== '') await removeLog(logPath);
 }
 
 /** Removes a container; what the command line made for it alone, pod and log, goes too. */
