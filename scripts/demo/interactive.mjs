@@ -5,8 +5,7 @@ import { root } from '../setup/paths.mjs';
 import { Interruption } from './interruption.mjs';
 import { PrivateDaemon } from './private-daemon.mjs';
 
-// ctrl-C belongs to the shell in the container; this process goes on until that has ended and everything is cleaned up.
-const interruption = new Interruption(['SIGINT', 'SIGQUIT']);
+const interruption = new Interruption();
 const daemon = new PrivateDaemon();
 let code = 1;
 try {
@@ -16,6 +15,8 @@ try {
     console.log('Try `ps`, `tty`, ctrl-C, resizing the window. `exit` ends the container; ctrl-p ctrl-q leaves it.\n');
     code = await sit();
     console.log(`\nThe session is over (status ${code}); cleaning up.`);
+  } else {
+    console.log(`Ended by ${interruption.signal}; cleaning up.`);
   }
 } finally {
   await daemon.close();
@@ -24,8 +25,11 @@ process.exit(code);
 
 /** The session; gives its status. Signals end it. */
 async function sit() {
+  // Ctrl-C belongs to the shell in the container; this process goes on until that has ended and everything is cleaned up.
+  interruption.ignored = ['SIGINT', 'SIGQUIT'];
   const where = ['--socket', daemon.socket];
-  const options = ['-i', '-t', '--rm', '--log-dir', daemon.logs, '--name', 'demo'];
+  // Without --rm: what is left goes with the demo's daemon.
+  const options = ['-i', '-t', '--log-dir', daemon.logs, '--name', 'demo'];
   const berth = spawn(join(root, 'bin/berth'), [...where, 'run', ...options, 'berth.local/busybox', 'sh'], { stdio: 'inherit' });
   interruption.heard = (signal) => berth.kill(signal);
   return await new Promise((resolve) => berth.once('exit', (status) => resolve(status ?? 1)));

@@ -7,11 +7,13 @@ export class Interruption {
   /** Called with every signal. @type {(signal: NodeJS.Signals) => void} */
   heard = () => {};
 
-  /** @param {readonly string[]} [ignored] signals that neither end the demo nor its process */
-  constructor(ignored = []) {
+  /** Signals that neither end the demo nor its process. @type {readonly string[]} */
+  ignored = [];
+
+  constructor() {
     for (const name of SIGNALS) {
       process.on(name, (signal) => {
-        if (ignored.includes(signal)) return;
+        if (this.ignored.includes(signal)) return;
         this.signal ??= signal;
         this.heard(signal);
       });

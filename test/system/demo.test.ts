@@ -1,7 +1,8 @@
 /** The demo cleans up after itself, whatever ends it. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, globSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -44,6 +45,18 @@ for (const [signal, afterMs] of [
     await nothingLeft(folder);
   });
 }
+
+test('at a terminal, Ctrl-C before there is a shell: it ends at once, and nothing is left', async () => {
+  const before = new Set(globSync('/tmp/berth-??????'));
+  const child = spawn('script', ['-qefc', `${process.execPath} ${DEMO}`, '/dev/null'], { stdio: 'pipe' });
+  const { text } = watch(child);
+  const done = collect(child);
+  const folder = await eventually('its folder', () => globSync('/tmp/berth-??????/logs').find((path) => !before.has(dirname(path))));
+  child.stdin?.write('\x03');
+  assert.equal((await done).code, 1);
+  assert.match(text(), /Ended by SIGINT; cleaning up/);
+  await nothingLeft(dirname(folder));
+});
 
 test('at a terminal that goes away: nothing left', async () => {
   const child = spawn('script', ['-qefc', `${process.execPath} ${DEMO}`, '/dev/null'], { stdio: 'pipe' });

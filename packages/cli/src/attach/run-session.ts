@@ -6,7 +6,7 @@ import type { AttachSession, SessionEnd } from '@berth/client';
 import type { Daemon } from '../daemon.ts';
 import { DetachKeys } from '../terminal/detach-keys.ts';
 import { FdWriter } from '../terminal/fd-writer.ts';
-import { rawMode } from '../terminal/raw-mode.ts';
+import { lineModeWith, rawMode } from '../terminal/raw-mode.ts';
 import { followWindow } from './follow-window.ts';
 import { readTls } from './tls.ts';
 
@@ -54,8 +54,8 @@ export async function runSession(daemon: Daemon, target: SessionTarget, interrup
     if (interrupted.aborted) return bySignal();
     throw error;
   }
-  using raw = stdin && tty && process.stdin.isTTY ? rawMode(process.stdin) : undefined;
-  using _window = tty ? followWindow(session, raw) : undefined;
+  using _mode = stdin && process.stdin.isTTY ? (tty ? rawMode(process.stdin) : lineModeWith(target.detachKeys)) : undefined;
+  using _window = tty ? followWindow(session) : undefined;
   let unwritable: NodeJS.ErrnoException | undefined;
   let inputEnded = false;
   const write = async (source: AttachSession['stdout'], fd: number): Promise<void> => {

@@ -43,10 +43,10 @@ class OnTerminal implements AsyncDisposable {
     this.#script.stdout?.on('data', (chunk) => (this.#shown += String(chunk)));
   }
 
-  static async attach(args = '', environment: Readonly<Record<string, string>> = {}): Promise<OnTerminal> {
+  static async attach(args = '', environment: Readonly<Record<string, string>> = {}, tty = true): Promise<OnTerminal> {
     const daemon = await FakeDaemon.start(PROGRAMS);
     const { dir } = daemon;
-    daemon.makeRunning({ args: ['shell'], tty: true, stdin: true, metadata: { name: 'it' } });
+    daemon.makeRunning({ args: ['shell'], tty, stdin: true, metadata: { name: 'it' } });
     await writeFile(
       join(dir, 'on-terminal'),
       `cd ${dir}; stty rows 33 cols 99; tty > tty; stty -g > before
@@ -55,7 +55,7 @@ class OnTerminal implements AsyncDisposable {
     );
     const it = new OnTerminal(daemon, environment);
     // The size is sent once the terminal is raw.
-    await it.until(() => daemon.received.length > 0);
+    await it.until(() => (tty ? daemon.received : daemon.sessions).length > 0);
     return it;
   }
 
@@ -149,6 +149,32 @@ for (const [signal, status] of [
     assert.equal(it.daemon.container.state, 1);
   });
 }
+
+for (const [signal, status] of [
+  ['SIGUSR2', 140],
+  ['SIGALRM', 142],
+  ['SIGABRT', 134],
+] as const) {
+  test(`the terminal is given back on ${signal}, which ends berth as it always would`, async () => {
+    await using it = await OnTerminal.attach();
+    await it.kill(signal);
+    assert.equal(await it.ended(), status);
+    assert.equal(it.daemon.container.state, 1);
+  });
+}
+
+test('a container without a terminal: lines stay lines, and the detach keys leave it, though a terminal keeps ctrl-q for itself', async () => {
+  await using it = await OnTerminal.attach('', {}, false);
+  let modes = '';
+  for (let i = 0; i < 500 && !modes.includes('-ixon'); i += 1) modes = await it.stty('-a');
+  assert.match(modes, /-ixon/);
+  assert.doesNotMatch(modes, /-icanon|-isig|-echo /);
+  it.type('a line\n');
+  await it.until(() => it.shown.includes('<a line\r\n>'));
+  it.type(`${CTRL_P}${CTRL_Q}`);
+  assert.equal(await it.ended(), 0);
+  assert.equal(it.daemon.container.state, 1);
+});
 
 test('the terminal is given back on an error nobody caught', async (t) => {
   const dir = await mkdtemp(join(tmpdir(), 'berth-throw-'));
