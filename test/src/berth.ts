@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { collect, type Ran } from './crictl.ts';
 import type { TestDaemon } from './daemon.ts';
 
-const BERTH = fileURLToPath(new URL('../../bin/berth', import.meta.url));
+export const BERTH = fileURLToPath(new URL('../../bin/berth', import.meta.url));
 
 const environment = (daemon: TestDaemon): NodeJS.ProcessEnv => ({
   ...process.env,
@@ -28,5 +28,10 @@ export function berthStarted(daemon: TestDaemon, args: readonly string[]): Child
 
 /** The same at a terminal of its own, by `script`. The arguments must need no quotes. */
 export function berthAtTerminal(daemon: TestDaemon, args: readonly string[]): ChildProcess {
-  return spawn('script', ['-qefc', [BERTH, ...args].join(' '), '/dev/null'], { stdio: 'pipe', env: environment(daemon) });
+  return shellAtTerminal(daemon, [BERTH, ...args].join(' '));
+}
+
+/** A shell command line at a terminal of its own. */
+export function shellAtTerminal(daemon: TestDaemon, command: string): ChildProcess {
+  return spawn('script', ['-qefc', command, '/dev/null'], { stdio: 'pipe', env: environment(daemon) });
 }

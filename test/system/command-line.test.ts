@@ -7,7 +7,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { berth, berthAtTerminal, berthStarted } from '../src/berth.ts';
+import { BERTH, berth, berthAtTerminal, berthStarted, shellAtTerminal } from '../src/berth.ts';
 import { collect } from '../src/crictl.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { eventually } from '../src/processes.ts';
@@ -170,6 +170,15 @@ test('run -it at a terminal: the shell is process 1, ctrl-p ctrl-q leaves it, at
   await eventually('the same shell', () => more.includes('marker is kept\r\n'));
   assert.equal((await ended).code, 5, more);
   await ok(['rm', 'shell']);
+});
+
+test('run -it: the first program finds the terminal as large as the window', async () => {
+  const run = `stty rows 25 cols 77; ${BERTH} run -i -t --rm ${IMAGE} stty size`;
+  for (let i = 0; i < 3; i += 1) {
+    const child = shellAtTerminal(daemon, run);
+    const { code, stdout } = await collect(child);
+    assert.deepEqual([code, stdout], [0, '25 77\r\n']);
+  }
 });
 
 test('image import, ls, rm: a root file system with several names, and it runs', async () => {

@@ -51,7 +51,9 @@ test('at a terminal, Ctrl-C before there is a shell: it ends at once, and nothin
   const child = spawn('script', ['-qefc', `${process.execPath} ${DEMO}`, '/dev/null'], { stdio: 'pipe' });
   const { text } = watch(child);
   const done = collect(child);
-  const folder = await eventually('its folder', () => globSync('/tmp/berth-??????/logs').find((path) => !before.has(dirname(path))));
+  const folder = await eventually('its folder', () =>
+    globSync('/tmp/berth-??????/logs').find((path) => !before.has(dirname(path))),
+  );
   child.stdin?.write('\x03');
   assert.equal((await done).code, 1);
   assert.match(text(), /Ended by SIGINT; cleaning up/);

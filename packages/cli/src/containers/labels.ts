@@ -5,3 +5,6 @@ export const LABELS = Object.freeze({
   madeBy: 'io.berth.made-by',
   cli: 'cli',
 } as const);
+
+/** The daemon's annotation for the first size of a container's terminal, `COLUMNSxROWS` (docs/attach.md). */
+export const TERMINAL_SIZE_ANNOTATION = 'io.berth.terminal-size';

@@ -2,7 +2,8 @@
 import { resolve } from 'node:path';
 import type { BerthClient } from '@berth/client';
 import { CliError } from '../errors.ts';
-import { LABELS } from './labels.ts';
+import { windowSize } from '../terminal/window.ts';
+import { LABELS, TERMINAL_SIZE_ANNOTATION } from './labels.ts';
 
 /** Options that `run` and `create` share. */
 export type SpecOptions = {
@@ -94,6 +95,7 @@ export function containerConfig(
     envs: (options.env ?? []).flatMap(parseEnv),
     mounts: (options.volume ?? []).map(parseVolume),
     labels: { [LABELS.madeBy]: LABELS.cli },
+    annotations: options.tty === true ? firstSize() : {},
     logPath: `${name}.log`,
     stdin: options.interactive ?? false,
     stdinOnce,
@@ -115,6 +117,12 @@ export function containerConfig(
       },
     },
   };
+}
+
+/** A program may ask its terminal's size before anybody is attached: it is that of the user's, if there is one. */
+function firstSize(): Record<string, string> {
+  const size = windowSize();
+  return size === undefined ? {} : { [TERMINAL_SIZE_ANNOTATION]: `${size.columns}x${size.rows}` };
 }
 
 /** `K=V`, or `K` for the value it has here; nothing when it has none. */

@@ -72,3 +72,12 @@ test('the working directory must be absolute', () => {
   assert.equal(processSpec(config({ workingDir: '/v' }), image({ workingDir: '/w' }), 'h', '/').cwd, '/v');
   assert.throws(() => processSpec(config({ workingDir: 'v' }), image(), 'h', '/'), /working_dir/);
 });
+
+test('the first size of the terminal comes from an annotation, and must be one', () => {
+  const size = (text: string) => processSpec(config({ annotations: { 'io.berth.terminal-size': text } }), image(), 'h', '/').size;
+  assert.equal(processSpec(config(), image(), 'h', '/').size, undefined);
+  assert.deepEqual(size('77x25'), { columns: 77, rows: 25 });
+  assert.deepEqual(size('65535x1'), { columns: 65535, rows: 1 });
+  for (const wrong of ['', '80', '0x24', '80x0', '65536x24', '80x24x', '-1x24', ' 80x24', '80X24'])
+    assert.throws(() => size(wrong), /annotations\[io\.berth\.terminal-size\]: /, wrong);
+});

@@ -2,6 +2,7 @@
 import type { ContainerConfig } from '@berth/cri-api';
 import type { ImageRunConfig } from '../image/image.ts';
 import { invalid } from './refuse.ts';
+import { annotatedSize, type TerminalSize } from './terminal-size.ts';
 
 export type ProcessSpec = {
   readonly argv: readonly string[];
@@ -9,6 +10,8 @@ export type ProcessSpec = {
   readonly env: readonly Buffer[];
   readonly cwd: string;
   readonly tty: boolean;
+  /** The terminal's first size, where one is asked for. */
+  readonly size: TerminalSize | undefined;
 };
 
 /** The PATH of a container when neither image nor request has one, as other runtimes set it. */
@@ -66,5 +69,5 @@ export const processSpec = (config: ContainerConfig, image: ImageRunConfig, host
   const cwd = config.workingDir || image.workingDir || '/';
   if (!cwd.startsWith('/')) throw invalid('working_dir', `"${cwd}" is not an absolute path`);
   noNul('working_dir', cwd);
-  return { argv: containerArgv(config, image), env: env.list(), cwd, tty: config.tty };
+  return { argv: containerArgv(config, image), env: env.list(), cwd, tty: config.tty, size: annotatedSize(config.annotations) };
 };

@@ -7,6 +7,7 @@ import { containerPaths } from './paths.ts';
 import { processSpec } from './process-spec.ts';
 import { invalid } from './refuse.ts';
 import { encodeShimConfig } from './shim-config.ts';
+import { sizeSettings } from './terminal-size.ts';
 
 /** @throws BerthError `INVALID_FIELD` for a command that cannot be one */
 export const programFor = async (host: LcrHost, spec: ContainerSpec, program: Program): Promise<Buffer> => {
@@ -20,12 +21,7 @@ export const programFor = async (host: LcrHost, spec: ContainerSpec, program: Pr
     ...identitySettings(plan, host.facts),
     ...(program.tty ? [['tty', '1'] as const] : []),
     ...(program.stdin ? [['stdin', '1'] as const] : []),
-    ...(program.size === undefined
-      ? []
-      : ([
-          ['rows', String(program.size.rows)],
-          ['cols', String(program.size.columns)],
-        ] as const)),
+    ...sizeSettings(program.size),
     ['ring', String(host.config.stdio.ringBytes)],
   ]);
 };

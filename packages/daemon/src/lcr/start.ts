@@ -23,6 +23,7 @@ import { failed, invalid, unless } from './refuse.ts';
 import { grantedOomScoreAdj } from './resources.ts';
 import { encodeShimConfig, parseShimAnswer } from './shim-config.ts';
 import { run } from './spawn.ts';
+import { sizeSettings } from './terminal-size.ts';
 
 /**
  * The shim waits longer for a daemon than the daemon for a client, ms: the daemon ends the one client that takes nothing; the shim would
@@ -135,7 +136,7 @@ const shimSettings = (
     ...process.env.map((entry) => ['env', entry] as const),
     ['cwd', plan.cwd],
     ...identitySettings(plan, host.facts),
-    ...(process.tty ? [['tty', '1'] as const] : []),
+    ...(process.tty ? [['tty', '1'] as const, ...sizeSettings(process.size)] : []),
     ...(spec.config.stdin ? [['stdin', '1'] as const] : []),
     ...(plan.logDirectory === undefined
       ? []
