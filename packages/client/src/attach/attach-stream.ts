@@ -57,7 +57,7 @@ export type SessionEnd =
   /**
    * The daemon has said so: Success, or an exit code. Every byte of output came before. `exitCode` only where the status tells one: a failure
    * with the reason `NonZeroExitCode`, which daemons with `stdio.exit_code_status` send. `Success` tells none: the container has ended with
-   * any code, or goes on after the end of its input. `runtime.containerStatus` has its state and exit code, up to a second later.
+   * any code, or goes on after the end of its input. The call `ContainerStatus` has its state and exit code, up to a second later.
    */
   | { readonly kind: 'status'; readonly status: WireStatus; readonly exitCode: number | undefined }
   /** `detach` was called here; the container goes on. */
