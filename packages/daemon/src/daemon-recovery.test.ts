@@ -216,6 +216,23 @@ test('a pod whose namespaces are gone within the same boot is not ready, others 
   assert.deepEqual([states.get(gone), states.get(stands)], [PodSandboxState.SANDBOX_NOTREADY, PodSandboxState.SANDBOX_READY]);
 });
 
+test('containers that still run in such a pod have ended before what they use is taken away', async () => {
+  await using host = await DaemonUnderTest.start();
+  const { pod, container } = await host.running();
+  await host.stop();
+  host.runtime.pods.delete(pod);
+  const left: string[] = [];
+  host.runtime.before = (operation) => {
+    if (operation === 'removePod') left.push(host.runtime.containers.get(container)?.state ?? 'gone');
+  };
+  await host.boot();
+  const { items } = await host.cri.listPodSandbox({});
+  assert.equal(items[0]?.state, PodSandboxState.SANDBOX_NOTREADY);
+  await host.cri.stopPodSandbox({ podSandboxId: pod });
+  assert.deepEqual(left, ['ended']);
+  assert.equal((await statusOf(host, container)).state, ContainerState.CONTAINER_EXITED);
+});
+
 test('folders without a usable record are cleaned up', async () => {
   await using host = await DaemonUnderTest.start();
   const { pod, container } = await host.running();

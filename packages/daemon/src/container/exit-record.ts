@@ -27,7 +27,14 @@ export async function readExitRecord(
   { root, state }: { readonly root: string; readonly state: string },
   id: string,
 ): Promise<ExitRecord | undefined> {
-  return (await readRecord(exitRecordPath(root, id))) ?? (await readRecord(spareRecordPath(state, id)));
+  const [record, spare] = await Promise.allSettled([readRecord(exitRecordPath(root, id)), readRecord(spareRecordPath(state, id))]);
+  const found = record.status === 'fulfilled' ? record.value : undefined;
+  if (found !== undefined) return found;
+  if (spare.status === 'fulfilled' && spare.value !== undefined) return spare.value;
+  // A disk that fails says nothing of the container.
+  if (record.status === 'rejected') throw record.reason;
+  if (spare.status === 'rejected') throw spare.reason;
+  return undefined;
 }
 
 async function readRecord(path: string): Promise<ExitRecord | undefined> {

@@ -179,7 +179,8 @@ export const shimLostExit = (deps: ContainerDeps, message: string): ContainerExi
  */
 export async function recordLoss(deps: ContainerDeps, container: Container, exit: ContainerExit): Promise<void> {
   try {
-    if (container.status.state === 'starting') await deps.runtime.abandonStart(container.meta.spec);
+    // Without a pid it has not been seen running.
+    if (container.status.pid === undefined) await deps.runtime.abandonStart(container.meta.spec);
     else await deps.runtime.killLeftovers(container.meta.spec);
   } catch (error) {
     deps.log.error({ container: container.id, err: error }, 'processes of a container without a supervisor could not be killed');

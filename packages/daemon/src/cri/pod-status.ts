@@ -45,7 +45,7 @@ export const podStatus = (deps: CriDeps): Pick<Handlers<typeof RuntimeService>, 
 });
 
 const stateOf = (pod: Pod): PodSandboxState =>
-  pod.status.state === 'ready' ? PodSandboxState.SANDBOX_READY : PodSandboxState.SANDBOX_NOTREADY;
+  pod.status.state === 'ready' && !pod.ended ? PodSandboxState.SANDBOX_READY : PodSandboxState.SANDBOX_NOTREADY;
 
 function summary(pod: Pod) {
   const { spec, runtimeHandler, createdAtNs } = pod.meta;

@@ -11,7 +11,7 @@ const strings = v.nullish(v.array(v.string()), []);
 const text = v.nullish(v.string(), '');
 
 /** Each is looked up, and made where it is missing, in every container of the image. */
-const volume = v.pipe(v.string(), v.regex(/^\/[^\0]*$/, 'not an absolute path'), v.maxBytes(MAX_PATH_BYTES));
+const volume = v.pipe(v.string(), v.regex(/^[^\0]*$/, 'no path'), v.maxBytes(MAX_PATH_BYTES));
 
 const ConfigSchema = v.object({
   os: text,
@@ -77,7 +77,10 @@ export function parseImageConfig(bytes: Buffer): ImageConfig {
       entrypoint: Entrypoint,
       cmd: Cmd,
       workingDir: WorkingDir,
-      volumes: Object.keys(Volumes),
+      // Builders take relative ones too, and mean the image's root.
+      volumes: Object.keys(Volumes)
+        .filter((path) => path !== '')
+        .map((path) => (path.startsWith('/') ? path : `/${path}`)),
       stopSignal: StopSignal,
       labels: Labels,
     },

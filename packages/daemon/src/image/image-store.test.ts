@@ -114,7 +114,9 @@ describe('image store', () => {
       stopSignal: '',
       labels: {},
     });
-    for (const paths of [['data'], [''], ['/a\0b'], [`/${'x'.repeat(4095)}`], Array.from({ length: 257 }, (_, i) => `/${i}`)]) {
+    const odd = await add(dockerArchive({ layers: [base], config: { Volumes: { data: {}, '': {} } } }));
+    assert.deepEqual(odd.run.volumes, ['/data']);
+    for (const paths of [['/a\0b'], [`/${'x'.repeat(4095)}`], Array.from({ length: 257 }, (_, i) => `/${i}`)]) {
       const volumes = Object.fromEntries(paths.map((path) => [path, {}]));
       await assert.rejects(add(dockerArchive({ layers: [base], config: { Volumes: volumes } })), {
         code: 'IMAGE_ARCHIVE_DAMAGED',

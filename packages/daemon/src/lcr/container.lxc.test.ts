@@ -327,7 +327,7 @@ describe('a container', { timeout: 300_000 }, () => {
     assert.deepEqual([after.mode, after.uid, after.gid], [before.mode, before.uid, before.gid]);
   });
 
-  test('a node that a volume in /dev does not have, or elsewhere, is refused, and nothing is made on the host', async () => {
+  test('a node that a volume in /dev does not have, or where something is already, is refused, and nothing is made on the host', async () => {
     const top = hostNodes('volume');
     const volume = `${fixture.top}/dev-volume`;
     mkdirSync(volume);
@@ -337,9 +337,9 @@ describe('a container', { timeout: 300_000 }, () => {
       devices: [{ hostPath: `${top}/zero`, containerPath, permissions: 'rwm' }],
     });
     for (const [path, code] of [
-      ['/data/zero', 'FIELD_NOT_SUPPORTED'],
-      ['/dev/../zero', 'FIELD_NOT_SUPPORTED'],
-      ['/dev', 'FIELD_NOT_SUPPORTED'],
+      ['/proc/zero', 'INVALID_FIELD'],
+      ['/etc/passwd', 'INVALID_FIELD'],
+      ['/dev', 'INVALID_FIELD'],
       ['/dev/shm/zero', 'INVALID_FIELD'],
       ['/dev/volume/zero', 'INVALID_FIELD'],
     ] as const)
@@ -350,6 +350,12 @@ describe('a container', { timeout: 300_000 }, () => {
         path,
       );
     assert.deepEqual(readdirSync(volume), []);
+    // A raw block volume of Kubernetes: anywhere in the root file system, and the container's own.
+    const raw = await fixture.run(pod, 'head -c 3 /mnt/raw/zero | wc -c; chmod 600 /mnt/raw/zero; stat -c %t:%T /mnt/raw/zero', {
+      ...device('/mnt/raw/zero'),
+    });
+    assert.equal(raw.stdout, '3\n1:5\n');
+    assert.equal((statSync(`${top}/zero`).mode & 0o777).toString(8), '640');
     const spec = await fixture.create(pod, { command: ['/bin/true'], ...device('/dev/mqueue') });
     await assert.rejects(
       fixture.runtime.startContainer(spec),

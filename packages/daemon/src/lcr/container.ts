@@ -7,6 +7,7 @@ import { makeFolders } from '../util/folders.ts';
 import { removeTree } from '../util/trees.ts';
 import { killAll, removeCgroup } from './cgroup-tree.ts';
 import { containerCgroups } from './cgroups.ts';
+import { makeRootNodes } from './devices.ts';
 import { frozenCgroup } from './frozen.ts';
 import { checkContainer, planContainer } from './container-plan.ts';
 import type { LcrHost } from './lcr-host.ts';
@@ -33,6 +34,7 @@ export const createContainer = async (host: LcrHost, spec: ContainerSpec): Promi
       writeFile(paths.resources, JSON.stringify(checked.limits), { mode: 0o600 }),
     ]);
     const plan = await planContainer(host, spec, paths, checked, filter);
+    await makeRootNodes(paths.rootfs, plan.nodes ?? []);
     if (plan.logDirectory !== undefined) await makeLogParent(plan.logDirectory, plan.logPath ?? '');
     await writeFile(paths.plan, JSON.stringify(plan), { mode: 0o600 });
     return {

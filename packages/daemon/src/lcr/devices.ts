@@ -1,11 +1,12 @@
 /** Devices of a container: the nodes to make and the device cgroup's allow list. */
 import type { Stats } from 'node:fs';
-import { readdir, realpath, stat } from 'node:fs/promises';
+import { lchown, readdir, realpath, stat } from 'node:fs/promises';
 import type { Device } from '@berth/cri-api';
 import type { PlannedNode } from './plan.ts';
-import { errnoOf, invalid, notBuilt } from './refuse.ts';
+import { errnoOf, invalid } from './refuse.ts';
 import { type ContainerTree, normalise } from './resolve.ts';
 import { isAtOrBelow } from './shared-mounts.ts';
+import { must } from './spawn.ts';
 
 /** mknod of anything, use of the harmless character devices, and pseudo terminals: the set that other runtimes allow. */
 const DEFAULT_RULES = [
@@ -30,7 +31,7 @@ export type PlannedDevices = { readonly nodes: readonly PlannedNode[]; readonly 
 
 /**
  * Plans the request's devices. A directory means every device node below it, as other runtimes have it. The nodes are made anew in the
- * container's own /dev: one that is bound is the host's, and the container could change its mode and owner for everybody. Where a volume is
+ * container's own /dev, or in its root file system: one that is bound is the host's, and the container could change its mode and owner for everybody. Where a volume is
  * at or above a device's place (`covers`), the volume must have the device there, and only the permission is given.
  */
 export const planDevices = async (
@@ -51,13 +52,20 @@ export const planDevices = async (
     left -= found.length;
     for (const { below, ...node } of found) {
       rules.push(`${node.type} ${node.major}:${node.minor} ${permissions}`);
-      const { path, mount, stats } = await tree.resolve(`${field}.container_path`, `${container}${below}`);
-      if (!path.startsWith('/dev/')) throw notBuilt(`${field}.container_path`, `${path} is not below /dev: elsewhere is not built`);
+      const at = `${field}.container_path`;
+      const { path, mount, stats } = await tree.resolve(at, `${container}${below}`);
       if (covers.some((cover) => isAtOrBelow(path, cover))) {
         if (stats !== undefined && isNode(stats, node)) continue;
-        throw invalid(`${field}.container_path`, `${path} is in a volume that does not have this device there`);
+        throw invalid(at, `${path} is in a volume that does not have this device there`);
       }
-      if (mount?.host !== undefined) throw invalid(`${field}.container_path`, `${path} is not in the container's own /dev`);
+      if (isInDev(path)) {
+        if (mount?.host !== undefined) throw invalid(at, `${path} is not in the container's own /dev`);
+      } else {
+        // A raw block volume of Kubernetes may be anywhere.
+        if (mount !== undefined) throw invalid(at, `${path} is neither in the container's own /dev nor in its root file system`);
+        if (stats !== undefined) throw invalid(at, `${path} is there already`);
+        await tree.resolve(at, path.slice(0, path.lastIndexOf('/')) || '/', 'directory');
+      }
       nodes.set(path, { path, ...node });
     }
   }
@@ -67,6 +75,18 @@ export const planDevices = async (
 const isNode = (stats: Stats, { type, major, minor }: Omit<PlannedNode, 'path'>): boolean => {
   const number = deviceNumber(BigInt(stats.rdev));
   return (type === 'b' ? stats.isBlockDevice() : stats.isCharacterDevice()) && number.major === major && number.minor === minor;
+};
+
+/** Whether a node's place is in the container's /dev, which exists only once the container runs. */
+export const isInDev = (path: string): boolean => path.startsWith('/dev/');
+
+/** Makes those nodes that are in the root file system, which nobody runs in yet: no link of somebody else's is on the way. */
+export const makeRootNodes = async (rootfs: string, nodes: readonly PlannedNode[]): Promise<void> => {
+  for (const { path, type, major, minor, mode, uid, gid } of nodes.filter((node) => !isInDev(node.path))) {
+    const file = `${rootfs}${path}`;
+    await must('mknod', ['-m', mode.toString(8), '--', file, type, String(major), String(minor)]);
+    await lchown(file, uid, gid);
+  }
 };
 
 /** A node of the host; `below` is its path below the entry's. */

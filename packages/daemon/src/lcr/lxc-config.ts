@@ -1,4 +1,5 @@
 /** Writes LXC's configuration of a container: a pure function from plan and limits to text, compared with golden files. */
+import { isInDev } from './devices.ts';
 import type { HostFacts } from './host-facts.ts';
 import { line, mountField, shellWord } from './lxc-escape.ts';
 import type { ContainerPaths } from './paths.ts';
@@ -48,7 +49,7 @@ const rootfsLines = ({ plan, paths, shim, hostDevicesHook }: ConfigInput): reado
   line('lxc.autodev', plan.own.dev ? '1' : '0'),
   ...(plan.own.dev ? [line('lxc.autodev.tmpfs.size', String(DEV_BYTES))] : []),
   // Before the host's: a node that was asked for has its place first.
-  ...(plan.nodes ?? []).map((node) => nodeLine(node, shim, paths.lxcLog)),
+  ...(plan.nodes ?? []).filter(({ path }) => isInDev(path)).map((node) => nodeLine(node, shim, paths.lxcLog)),
   ...(plan.privileged && plan.own.dev ? [line('lxc.hook.autodev', shellWord(hostDevicesHook))] : []),
   line('lxc.mount.auto', autoMounts(plan)),
 ];

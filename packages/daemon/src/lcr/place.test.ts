@@ -36,25 +36,25 @@ describe('Place', () => {
   };
 
   test('a directory that was replaced by a link: what is made below it is in the directory', async () => {
-    await using place = await hold('directory');
+    using place = await hold('directory');
     replaceByLink('directory');
     await place.make('file', 'file');
     await place.make('sub', 'directory');
     assert.deepEqual(readdirSync(`${top}/outside`), []);
     assert.deepEqual(readdirSync(`${top}/moved`), ['file', 'sub']);
     assert.equal((lstatSync(`${top}/moved/file`).mode & 0o777).toString(8), '644');
-    await using child = await place.child('sub');
+    using child = await place.child('sub');
     assert.ok(child?.stats.isDirectory());
   });
 
   test('nothing is made through a link, nor over what is there', async () => {
-    await using place = await hold('directory');
+    using place = await hold('directory');
     symlinkSync(`${top}/outside/made`, `${top}/directory/link`);
     writeFileSync(`${top}/directory/file`, 'content');
     for (const what of ['file', 'directory'] as const) for (const name of ['link', 'file']) await place.make(name, what);
     assert.equal(existsSync(`${top}/outside/made`), false);
     assert.equal(lstatSync(`${top}/directory/file`).size, 'content'.length);
-    await using link = await place.child('link');
+    using link = await place.child('link');
     assert.ok(link?.stats.isSymbolicLink());
     assert.equal(await place.linkTarget('link'), `${top}/outside/made`);
     assert.equal(await place.linkTarget('file'), undefined);
@@ -63,7 +63,7 @@ describe('Place', () => {
   test('a file that was replaced is read as it was found', async () => {
     writeFileSync(`${top}/file`, 'mine');
     writeFileSync(`${top}/outside/file`, 'theirs');
-    await using file = await hold('file');
+    using file = await hold('file');
     rmSync(`${top}/file`);
     symlinkSync('outside/file', `${top}/file`);
     await using handle = await file.openFile();
@@ -71,7 +71,7 @@ describe('Place', () => {
   });
 
   test('in a directory that is gone nothing is found and nothing made', async () => {
-    await using place = await hold('directory');
+    using place = await hold('directory');
     rmdirSync(`${top}/directory`);
     for (const what of ['file', 'directory'] as const) await place.make('x', what);
     assert.equal(await place.child('x'), undefined);

@@ -1,22 +1,25 @@
 /** Places on the host, each held by a descriptor: what running containers rename or replace meanwhile leads nowhere else. */
-import { constants, type Stats } from 'node:fs';
+import { closeSync, constants, fstatSync, open as openDescriptor, type Stats } from 'node:fs';
 import { type FileHandle, mkdir, open, readlink } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { unless } from './refuse.ts';
 
 /** open(2): the descriptor stands for a place, nothing is opened. Node has no name for it; x86 and Arm have the same number. */
 const O_PATH = 0o10_000_000;
 
+const openPlace = promisify(openDescriptor);
+
 /**
  * A file, directory or link. What is below it is addressed through its descriptor (`/proc/self/fd/N/name`), so one name at a time is
  * looked up, in this very directory, wherever a container has moved it. Node has no openat(2).
  */
-export class Place implements AsyncDisposable {
+export class Place implements Disposable {
   /** What it was when it was found. */
   readonly stats: Stats;
-  readonly #handle: FileHandle;
+  readonly #descriptor: number;
 
-  private constructor(handle: FileHandle, stats: Stats) {
-    this.#handle = handle;
+  private constructor(descriptor: number, stats: Stats) {
+    this.#descriptor = descriptor;
     this.stats = stats;
   }
 
@@ -26,18 +29,19 @@ export class Place implements AsyncDisposable {
   }
 
   static async #hold(path: string, flags: number): Promise<Place | undefined> {
-    const handle = await unless(['ENOENT', 'ENOTDIR'], open(path, flags));
-    if (handle === undefined) return undefined;
+    const descriptor = await unless(['ENOENT', 'ENOTDIR'], openPlace(path, flags));
+    if (descriptor === undefined) return undefined;
     try {
-      return new Place(handle, await handle.stat());
+      // At once: the kernel has it by now, and the way through a thread takes many times as long.
+      return new Place(descriptor, fstatSync(descriptor));
     } catch (error) {
-      await handle.close();
+      closeSync(descriptor);
       throw error;
     }
   }
 
   get #path(): string {
-    return `/proc/self/fd/${this.#handle.fd}`;
+    return `/proc/self/fd/${this.#descriptor}`;
   }
 
   /** What has this name in this directory; a link is found as itself. `name` is one component, and neither `.` nor `..`. */
@@ -64,7 +68,7 @@ export class Place implements AsyncDisposable {
     return await open(this.#path, constants.O_RDONLY | constants.O_NONBLOCK);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#handle.close();
+  [Symbol.dispose](): void {
+    closeSync(this.#descriptor);
   }
 }

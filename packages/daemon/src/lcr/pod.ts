@@ -2,7 +2,7 @@
 import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { NamespaceMode } from '@berth/cri-api';
 import type { PodResources, PodSpec } from '../runtime/runtime.ts';
-import { readStartTime } from '../util/boot.ts';
+import { isRunning, readStartTime } from '../util/boot.ts';
 import { removeCgroup } from './cgroup-tree.ts';
 import { containerCgroups } from './cgroups.ts';
 import type { LcrHost } from './lcr-host.ts';
@@ -79,7 +79,7 @@ export const podRuns = async (host: LcrHost, pod: PodSpec): Promise<boolean> => 
   const { pid = NamespaceMode.POD } = pod.config.linux?.securityContext?.namespaceOptions ?? {};
   if (pid !== NamespaceMode.POD) return true;
   const pause = await readPause(podPaths(host.config, safeId('pod id', pod.id)));
-  return pause === undefined || (await isPause(pause));
+  return pause !== undefined && (await isPause(pause));
 };
 
 /** Takes a pod down, whatever is there of it. */
@@ -110,7 +110,7 @@ const readPause = async (paths: PodPaths): Promise<Pause | undefined> => {
   return text === undefined ? undefined : (JSON.parse(text) as Pause);
 };
 
-const isPause = async ({ pid, startTime }: Pause): Promise<boolean> => (await readStartTime(pid)) === startTime;
+const isPause = async ({ pid, startTime }: Pause): Promise<boolean> => await isRunning(pid, startTime);
 
 const findPause = async (paths: PodPaths): Promise<readonly number[]> => {
   const pause = await readPause(paths);

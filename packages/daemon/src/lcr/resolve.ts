@@ -69,7 +69,7 @@ export class ContainerTree {
    * looked at or made; `PATH_CHANGED` when a container has changed it meanwhile.
    */
   async resolve(field: string, path: string, create: Create = 'nothing'): Promise<Resolved> {
-    await using held = new AsyncDisposableStack();
+    using held = new DisposableStack();
     const { path: resolved, place } = await this.#walk(held, field, path, create);
     const mount = this.#mountOf(resolved);
     return { path: resolved, mount, known: mount === undefined || mount.host !== undefined, stats: place?.stats };
@@ -77,7 +77,7 @@ export class ContainerTree {
 
   /** The text of a file; empty where no regular file is. */
   async readText(field: string, path: string, maxBytes: number): Promise<string> {
-    await using held = new AsyncDisposableStack();
+    using held = new DisposableStack();
     const { place } = await this.#walk(held, field, path, 'nothing');
     if (!place?.stats.isFile()) return '';
     if (place.stats.size > maxBytes) throw invalid(field, `${path} is larger than ${maxBytes} bytes`);
@@ -87,7 +87,7 @@ export class ContainerTree {
 
   /** All places on the way stay held until `held` is disposed of. */
   async #walk(
-    held: AsyncDisposableStack,
+    held: DisposableStack,
     field: string,
     path: string,
     create: Create,

@@ -33,6 +33,8 @@ export class Pod {
   readonly meta: PodMeta;
   /** A stop has begun: no container may be made in it any more. In memory only; the stop is repeated by whoever asked for it. */
   stopping = false;
+  /** Nothing can run in it any more, though its stop may take a while yet. In memory only: the next start finds out again. */
+  ended = false;
   readonly #status: Transactional<PodStatus>;
   readonly #gone = new AbortController();
 
@@ -45,6 +47,11 @@ export class Pod {
 
   get id(): string {
     return this.meta.spec.id;
+  }
+
+  /** Not stopped, and not about to be. */
+  get ready(): boolean {
+    return this.status.state === 'ready' && !this.stopping && !this.ended;
   }
 
   /** Aborted once nothing runs in the pod any more: it is stopped or removed. */

@@ -65,7 +65,7 @@ export class Pods {
 
   /** Not stopped, and not about to be. */
   isReady(pod: Pod): boolean {
-    return pod.status.state === 'ready' && !pod.stopping;
+    return pod.ready;
   }
 
   #demandReady(pod: Pod): void {

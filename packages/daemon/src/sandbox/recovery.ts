@@ -7,6 +7,7 @@ import { create } from '@bufbuild/protobuf';
 import type { PodSpec } from '../runtime/runtime.ts';
 import type { PodDeps } from './deps.ts';
 import { Pod } from './pod.ts';
+import { endPod } from './refresh.ts';
 import { parsePod, parsePodStatus } from './record.ts';
 import type { PodStore } from './store.ts';
 
@@ -40,7 +41,11 @@ export async function finishPods(deps: PodDeps, store: PodStore, doomed: readonl
   for (const pod of store.list()) {
     if (pod.status.state === 'notready') continue;
     await attempt(deps, pod.id, async () => {
-      if (pod.status.bootId === deps.bootId && (await deps.runtime.podStands(pod.meta.spec))) return;
+      if (pod.status.bootId === deps.bootId) {
+        // Containers may run in what is left of it: they end before what they use is taken away.
+        if (!(await deps.runtime.podStands(pod.meta.spec))) endPod(deps, store, pod);
+        return;
+      }
       await deps.runtime.removePod(pod.meta.spec);
       await pod.update((status) => ({ ...status, state: 'notready' }), { keep: true });
     });

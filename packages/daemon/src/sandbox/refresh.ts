@@ -4,16 +4,22 @@ import type { Pod } from './pod.ts';
 import { stopPod } from './stop.ts';
 import type { PodStore } from './store.ts';
 
-/** Stops a pod that has ended by itself, so that kubelet, which sees it as not ready, makes another one. Never rejects. */
+/** Shows a pod that has ended by itself as not ready, so that kubelet makes another one. Never rejects, and waits for no stop. */
 export async function refreshPod(deps: PodDeps, store: PodStore, pod: Pod): Promise<void> {
-  const stands = (): boolean => pod.status.state === 'ready' && !pod.stopping;
+  if (!pod.ready) return;
   try {
-    if (!stands() || (await deps.runtime.podRuns(pod.meta.spec)) || !stands()) return;
-    deps.log.warn({ pod: pod.id }, 'the first process of a shared pid namespace has ended, and everything in the pod with it');
-    await stopPod(deps, store, pod);
+    if ((await deps.runtime.podRuns(pod.meta.spec)) || !pod.ready) return;
   } catch (error) {
-    // Whoever asks next tries again.
-    pod.stopping = false;
-    deps.log.error({ pod: pod.id, err: error }, 'a pod that has ended could not be stopped');
+    return deps.log.warn({ pod: pod.id, err: error }, 'it cannot be told whether a pod runs');
   }
+  deps.log.warn({ pod: pod.id }, 'the first process of a shared pid namespace has ended, and everything in the pod with it');
+  endPod(deps, store, pod);
+}
+
+/** What fails is done by the StopPodSandbox or RemovePodSandbox that a pod that is not ready gets. */
+export function endPod(deps: PodDeps, store: PodStore, pod: Pod): void {
+  pod.ended = true;
+  stopPod(deps, store, pod).catch((error: unknown) =>
+    deps.log.error({ pod: pod.id, err: error }, 'a pod that has ended could not be stopped'),
+  );
 }

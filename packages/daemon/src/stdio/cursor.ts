@@ -54,6 +54,8 @@ export class Cursor {
   #position: number;
   #released = 0;
   #number = 0;
+  /** It has passed output, wanted or not. */
+  #begun = false;
   #written = false;
   #blocked = false;
   #reading = false;
@@ -168,6 +170,7 @@ export class Cursor {
   }
 
   #write(stream: 1 | 2, data: Buffer): void {
+    this.#begun = true;
     if (!(stream === 1 ? this.#wanted.stdout : this.#wanted.stderr)) return;
     this.#written = true;
     if (this.#sink.write(stream, data)) return;
@@ -263,7 +266,7 @@ export class Cursor {
   }
 
   #skip(to: number, why: string): void {
-    if (this.#fromStart && !this.#written) this.#position = to;
+    if (this.#fromStart && !this.#begun) this.#position = to;
     else this.fail('OutputLost', `output from offset ${this.#position} to ${to} is lost: ${why}`);
   }
 }

@@ -63,7 +63,12 @@ export class LogFiles {
       if (this.#closed && found.readers === 0) void close(found);
       else void this.#closePassed();
     };
-    if (await holds(found.handle, where)) return { handle: found.handle, release };
+    try {
+      if (await holds(found.handle, where)) return { handle: found.handle, release };
+    } catch (error) {
+      release();
+      throw error;
+    }
     release();
     return undefined;
   }

@@ -281,6 +281,28 @@ test('from the start, what was rotated away is passed over; who has begun, or be
   }
 });
 
+test('from the start, a file that is gone behind one that is there is a hole, also for who wants nothing of what that one has', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'berth-hub-'));
+  const logPath = join(folder, '0.log');
+  const shim = new ModelShim(logPath, 64 * 1024);
+  try {
+    for (let file = 0; file < 3; file++) {
+      if (file > 0) shim.rotate();
+      for (let n = 0; n < 2000; n++) shim.write(1, Buffer.from(`${String(n).padStart(99)}\n`));
+    }
+    await rm(`${logPath}.2`);
+    const hub = modelHub(shim, { logPath, liveBufferBytes: 64 * 1024, linger: { ms: 0, bytes: 0 } });
+    const client = new Client();
+    client.room = Number.POSITIVE_INFINITY;
+    client.cursor = hub.open(await hub.claim(), 'start', { stdout: false, stderr: true }, client);
+    while (client.end === undefined) await sleep(1);
+    assert.equal(client.end.kind === 'failed' && client.end.reason, 'OutputLost');
+  } finally {
+    shim.close();
+    await rm(folder, { recursive: true });
+  }
+});
+
 test('a session that is 40 deleted log files behind gets every byte, and the files are closed behind it', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'berth-hub-'));
   const logPath = join(folder, '0.log');

@@ -3,9 +3,13 @@
 import type { Socket } from 'node:net';
 import { recentTcpEntry, tcpKey } from './tcp-table.ts';
 
+const MISSED_LOOKS = 2;
+
 export class PeerEnd {
   readonly #key: string | undefined;
   #known = false;
+  /** Looks in a row that have not found what was known: one may have missed it, as the table changes while it is read. */
+  #missed = 0;
   #ended = false;
 
   constructor(socket: Socket) {
@@ -20,9 +24,14 @@ export class PeerEnd {
   /** Asks the kernel. A connection that it knew and knows no more has been reset; what had come by then can still be read. */
   async look(): Promise<boolean> {
     if (this.#ended) return true;
-    const entry = await recentTcpEntry(this.#key);
-    this.#ended = entry === undefined ? this.#known : entry.peerEnded;
-    this.#known = entry !== undefined;
+    try {
+      const entry = await recentTcpEntry(this.#key);
+      this.#known ||= entry !== undefined;
+      this.#missed = entry === undefined ? this.#missed + 1 : 0;
+      this.#ended = entry?.peerEnded ?? (this.#known && this.#missed >= MISSED_LOOKS);
+    } catch {
+      // Nothing is learnt.
+    }
     return this.#ended;
   }
 }

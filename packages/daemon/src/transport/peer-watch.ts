@@ -56,7 +56,8 @@ export class PeerWatch {
     try {
       const silent = [...this.#watched].filter(([socket, watched]) => isSilent(socket, watched));
       if (silent.length === 0) return;
-      const table = await this.#parts.readTable();
+      const table = await this.#parts.readTable().catch(() => undefined);
+      if (table === undefined) return;
       for (const [socket, watched] of silent) {
         const key = tcpKey(socket);
         if (key === undefined || !isVanished(watched, table.get(key))) continue;

@@ -25,22 +25,44 @@ const SHARED_MS = 1_000;
 
 let reading: { readonly at: number; readonly table: Promise<ReadonlyMap<string, TcpEntry>> } | undefined;
 
-/** What the table said of the connection with this `tcpKey` within the last second; undefined when it is not known (any more). */
+/**
+ * What the table said of the connection with this `tcpKey` within the last second; undefined when it is not known (any more).
+ * @throws Error when the table cannot be read, which says nothing of the connection
+ */
 export async function recentTcpEntry(key: string | undefined): Promise<TcpEntry | undefined> {
   if (key === undefined) return undefined;
   const now = performance.now();
   if (reading === undefined || now - reading.at > SHARED_MS) reading = { at: now, table: readTcpTable() };
-  return (await reading.table).get(key);
+  const { table } = reading;
+  try {
+    return (await table).get(key);
+  } catch (error) {
+    // Whoever asks next asks the kernel again.
+    if (reading?.table === table) reading = undefined;
+    throw error;
+  }
 }
 
-/** By `tcpKey`. Empty where the kernel does not tell. Takes milliseconds of a thread: the kernel walks its whole hash table. */
+/**
+ * By `tcpKey`. Takes milliseconds of a thread: the kernel walks its whole hash table.
+ * @throws Error when it cannot be read: no descriptor is left
+ */
 export async function readTcpTable(): Promise<ReadonlyMap<string, TcpEntry>> {
   const entries = new Map<string, TcpEntry>();
   for (const path of TABLES) {
-    const text = await readFile(path, 'latin1').catch(() => '');
-    for (const line of text.split('\n')) addLine(entries, line);
+    for (const line of (await readTable(path)).split('\n')) addLine(entries, line);
   }
   return entries;
+}
+
+async function readTable(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'latin1');
+  } catch (error) {
+    // A kernel without IPv6.
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    throw error;
+  }
 }
 
 /** The name of a socket's connection in the table; undefined when it has none (any more). */

@@ -2,7 +2,8 @@
 
 import { recentTcpEntry } from './tcp-table.ts';
 
-/** Bytes sent and not acknowledged on the connection with this `tcpKey`; a FIN counts as one. 0 when the connection is not known any more. */
+/** Bytes sent and not acknowledged on the connection with this `tcpKey`; a FIN counts as one. 0 when the connection is not known any more, or the kernel does not tell. */
 export async function unsentBytes(key: string | undefined): Promise<number> {
-  return (await recentTcpEntry(key))?.unsent ?? 0;
+  const entry = await recentTcpEntry(key).catch(() => undefined);
+  return entry?.unsent ?? 0;
 }

@@ -9,13 +9,29 @@ export async function readBootId(): Promise<string> {
 /** Field 22 of /proc/PID/stat, counted behind the command name, which may hold blanks and parentheses. */
 const START_TIME_FIELD_BEHIND_NAME = 19;
 
+/**
+ * Whether the process that began at this time is there, and not only waiting to be reaped.
+ * @throws Error when it cannot be told: no descriptor is left
+ */
+export async function isRunning(pid: number, startTime: string): Promise<boolean> {
+  try {
+    return startTimeOf(await readFile(`/proc/${pid}/stat`, 'utf8')) === startTime;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH')) return false;
+    throw error;
+  }
+}
+
 /** Start time of a process in clock ticks since boot; undefined when it is gone, or dead and only waiting to be reaped. */
 export async function readStartTime(pid: number): Promise<string | undefined> {
   try {
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[START_TIME_FIELD_BEHIND_NAME];
+    return startTimeOf(await readFile(`/proc/${pid}/stat`, 'utf8'));
   } catch {
     return undefined;
   }
+}
+
+function startTimeOf(stat: string): string | undefined {
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[START_TIME_FIELD_BEHIND_NAME];
 }

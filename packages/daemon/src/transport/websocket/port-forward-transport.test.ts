@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,6 +12,8 @@ import { RawClient, type ServeForward, startServer, SUCCESS, type TestServer } f
 import type { ForwardedConnection, PortForwardTransport } from '../port-forward.ts';
 import { MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import { decodeBase64Fast } from './base64-text.ts';
+import { PortForwardWebSocket } from './port-forward-transport.ts';
+import { clientFrame } from './test-frames.ts';
 
 const MIB = 1024 * 1024;
 
@@ -422,4 +425,42 @@ test('a base64 message of 2 MiB is taken, one byte more closes with 1009', async
   client.socket.send(`0\n\n\n\n${'AAAA'.repeat(groups)}`);
   await eventually('it is closed', () => client.closed !== undefined);
   assert.deepEqual(client.closed, { code: 1009, reason: 'the message is too big' });
+});
+
+test('input that a client has left behind and nobody reads in time is cut off, which the program can tell', async () => {
+  const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  const [[socket]] = (await Promise.all([once(server, 'connection'), once(client, 'connect')])) as [[Socket], unknown];
+  server.close();
+  const never = 600_000;
+  const transport = new PortForwardWebSocket(
+    { socket, head: Buffer.alloc(0), protocol: { name: 'v4.channel.k8s.io', encoding: 'binary' }, ports: [80] },
+    {
+      keepalive: { pingMs: never, unreadPongMs: 20 },
+      linger: { noProgressMs: never, pollMs: 20 },
+      lostInputMs: 100,
+      quietMs: never,
+    },
+  );
+  let data: Duplex | undefined;
+  let closed: string | undefined;
+  transport.start({
+    connection: (connection) => {
+      data = connection.data;
+    },
+    closed: (reason) => {
+      closed = reason;
+    },
+  });
+  assert.ok(data);
+  data.on('error', () => {});
+  const message = clientFrame({ opcode: 2, payload: Buffer.concat([Buffer.of(0), Buffer.alloc(16_000, 'i')]) });
+  for (let i = 0; i < 30; i++) client.write(Buffer.from(message));
+  client.end();
+  await eventually('the client is given up', () => closed !== undefined);
+  assert.equal(closed, 'client went away');
+  assert.ok(data.destroyed && !data.readableEnded);
+  socket.destroy();
+  client.destroy();
 });

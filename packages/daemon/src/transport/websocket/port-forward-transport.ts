@@ -96,9 +96,7 @@ export class PortForwardWebSocket implements PortForwardTransport {
     this.#ports = this.#refusal === undefined ? ports.map((port, index) => new PortChannel(port, index, wire)) : [];
     this.#channels = new PortChannels(this.#ports, protocol.encoding);
     this.#parser = this.#makeParser(protocol.encoding);
-    this.#keepalive = new Keepalive(socket, this.#sender, times.keepalive, times.lostInputMs, () =>
-      this.#leave('client went away'),
-    );
+    this.#keepalive = new Keepalive(socket, this.#sender, times.keepalive, times.lostInputMs, () => this.#giveUp());
     socket.setNoDelay(true);
     socket.on('error', (error: NodeJS.ErrnoException) => {
       this.#reason = `connection lost: ${error.code ?? error.message}`;
@@ -175,10 +173,15 @@ export class PortForwardWebSocket implements PortForwardTransport {
   }
 
   #send(channel: PortChannel, chunk: Buffer, taken: () => void): void {
-    if (this.#state !== 'open') return taken();
+    if (!this.#isSending) return taken();
     this.#sender.message(2 * channel.index, chunk);
     if (this.#sender.full) this.#writers.push(taken);
     else taken();
+  }
+
+  /** What is written to a client that has gone would cost the input that it has left behind. */
+  get #isSending(): boolean {
+    return this.#state === 'open' && !this.#keepalive.peerEnded;
   }
 
   #drained(): void {
@@ -187,7 +190,7 @@ export class PortForwardWebSocket implements PortForwardTransport {
 
   #failed(channel: PortChannel, message: string): void {
     if (channel.destroyed) return;
-    if (this.#state === 'open') this.#sender.message(2 * channel.index + 1, Buffer.from(message));
+    if (this.#isSending) this.#sender.message(2 * channel.index + 1, Buffer.from(message));
     channel.destroy();
   }
 
@@ -248,6 +251,16 @@ export class PortForwardWebSocket implements PortForwardTransport {
     this.#reason = reason;
     this.#end();
     this.#handOnInput();
+  }
+
+  /** The client has gone, and nobody has read its input in time: what is cut off must not look like an end. */
+  #giveUp(): void {
+    if (this.#state !== 'open') return;
+    this.#reason = 'client went away';
+    this.#state = 'lost';
+    this.#end();
+    this.#destroyChannels();
+    this.#tell();
   }
 
   #handOnInput(): void {
