@@ -338,7 +338,7 @@ describe('a container', { timeout: 300_000 }, () => {
     });
     for (const [path, code] of [
       ['/proc/zero', 'INVALID_FIELD'],
-      ['/etc/passwd', 'INVALID_FIELD'],
+      ['/bin/sh', 'INVALID_FIELD'],
       ['/dev', 'INVALID_FIELD'],
       ['/dev/shm/zero', 'INVALID_FIELD'],
       ['/dev/volume/zero', 'INVALID_FIELD'],
