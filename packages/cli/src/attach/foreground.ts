@@ -4,6 +4,7 @@ import type { Daemon } from '../daemon.ts';
 import { CliError, isRpcError } from '../errors.ts';
 import { replayLog } from '../logs/show-log.ts';
 import { FdWriter } from '../terminal/fd-writer.ts';
+import { rawMode } from '../terminal/raw-mode.ts';
 import { type Outcome, runSession, type SessionTarget } from './run-session.ts';
 
 const STDOUT = 1;
@@ -20,6 +21,8 @@ export async function foreground(
   } catch (error) {
     if (!isRpcError(error, 'CONTAINER_NOT_RUNNING')) throw error;
   }
+  // A terminal's output has its line ends already; a local one in its usual mode would add to them.
+  using _mode = target.stdin && target.tty && process.stdin.isTTY ? rawMode(process.stdin) : undefined;
   return await replay(daemon, target.containerId);
 }
 
