@@ -1,5 +1,5 @@
 /** Places on the host, each held by a descriptor: what running containers rename or replace meanwhile leads nowhere else. */
-import { closeSync, constants, fstatSync, open as openDescriptor, type Stats } from 'node:fs';
+import { closeSync, constants, fstatSync, open as openDescriptor, openSync, type Stats } from 'node:fs';
 import { type FileHandle, mkdir, open, readlink } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { unless } from './refuse.ts';
@@ -21,6 +21,12 @@ export class Place implements Disposable {
   private constructor(descriptor: number, stats: Stats) {
     this.#descriptor = descriptor;
     this.stats = stats;
+  }
+
+  /** A container's root, which is ours and local: at once, as every path begins here. */
+  static root(path: string): Place {
+    const descriptor = openSync(path, O_PATH);
+    return new Place(descriptor, fstatSync(descriptor));
   }
 
   /** What the host's own path names, its links followed; undefined where nothing is. */

@@ -94,7 +94,7 @@ export class ContainerTree {
   ): Promise<{ readonly path: string; readonly place: Place | undefined }> {
     if (path.includes('\0')) throw invalid(field, 'must not contain a NUL byte');
     if (Buffer.byteLength(path) > MAX_PATH_BYTES) throw invalid(field, 'the path is too long');
-    const root = held.use(await Place.at(this.#root));
+    const root = held.use(Place.root(this.#root));
     const todo = split(path).reverse();
     let done: Step[] = [];
     let names = 0;
