@@ -367,7 +367,13 @@ export class Filter {
       return;
     }
     writeFileSync(join(this.dir, 'policy'), policy);
-    execFileSync(join(BUILD, 'berth-seccomp'), [join(this.dir, 'policy'), this.path]);
+    try {
+      execFileSync(join(BUILD, 'berth-seccomp'), [join(this.dir, 'policy'), this.path]);
+    } catch (error) {
+      // One that is refused is nobody's to dispose of.
+      this[Symbol.dispose]();
+      throw error;
+    }
   }
 
   [Symbol.dispose](): void {
