@@ -1,6 +1,6 @@
 // berth-seccomp POLICY FILTER: compiles a policy in LXC's language (version 2: the part of it that the daemon writes, and the actions log
-// and kill_process besides) to the kernel's form, once for all containers that have it. LXC would do the same at every start, for tens of milliseconds. The shim's trampoline
-// loads the result. Not static: libseccomp is the system's, as it is for LXC.
+// and kill_process besides) to the kernel's form, once for all containers that have it. LXC would do the same at every start, for tens of
+// milliseconds. The shim's trampoline loads the result. Not static: libseccomp is the system's, as it is for LXC.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -138,124 +138,120 @@ test('refused at the start: links, FIFOs, hard links, ways out of the directory'
   assert.equal(readLog(below.log).length, 1);
 });
 
-test('a full disk: counted and told, the container and the daemon go on, the log goes on when there is room', options, async () => {
-  const disk = mkdtempSync(join(tmpdir(), 'berth-disk-'));
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', disk]);
-  try {
-    await using container = new Container({
-      args: ['sh', '-c', 'seq 1 50000; read x; seq 50001 50100; sleep 1000'],
-      logDir: disk,
-      stdin: true,
-    });
-    const peer = await container.attach();
-    await peer.untilOutput('50000\n');
-    await peer.until(() => peer.has(0x86));
-    const lost = Number(peer.last(0x86).readBigUInt64LE(0));
-    assert.equal(peer.last(0x86).readUInt32LE(16), 28);
-    const kept = logBytes(readLog(container.log)).toString();
-    assert.ok(kept.length > 1000 && peer.text().startsWith(kept));
-    await peer.until(() => Number(peer.last(0x86).readBigUInt64LE(0)) === peer.text().length - kept.length, 'the whole loss');
-    assert.ok(lost > 0);
-    // Before the hole: in the log. In the hole: lost, though the ring has it. The next: in the ring.
-    assert.equal((await peer.locate(10)).kind, 1);
-    assert.equal((await peer.locate(10)).end, kept.length);
-    const hole = await peer.locate(kept.length);
-    assert.deepEqual([hole.kind, hole.first, hole.end], [3, kept.length, peer.next]);
-    assert.equal((await peer.locate(peer.next - 1)).kind, 3);
-    assert.equal((await peer.locate(NEXT)).kind, 2);
-    // Room again, in the same file: what comes next is a new segment that LOCATE tells from the old one.
-    execFileSync('mount', ['-o', 'remount,size=16m', disk]);
-    const before = peer.next;
-    peer.stdin('go\n');
-    await peer.untilOutput('50100\n');
-    const records = readLog(container.log);
-    assert.ok(logBytes(records).toString().endsWith('\n50099\n50100\n'));
-    assert.equal(logBytes(records).toString(), kept + peer.text().slice(before));
-    const second = await container.connect();
-    const losses = second.last(0x81);
-    assert.equal(Number(losses.readBigUInt64LE(40)), before - kept.length);
-    assert.ok(Number(losses.readBigUInt64LE(48)) >= 1);
-    await second.signal(9);
-    await second.exit();
-    await second.leave();
-  } finally {
-    execFileSync('umount', ['-l', disk]);
-    rmSync(disk, { recursive: true });
+/** A disk that is soon full. */
+class SmallDisk {
+  readonly path = mkdtempSync(join(tmpdir(), 'berth-disk-'));
+
+  constructor() {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', this.path]);
   }
+
+  [Symbol.dispose](): void {
+    execFileSync('umount', ['-l', this.path]);
+    rmSync(this.path, { recursive: true });
+  }
+}
+
+test('a full disk: counted and told, the container and the daemon go on, the log goes on when there is room', options, async () => {
+  using disk = new SmallDisk();
+  await using container = new Container({
+    args: ['sh', '-c', 'seq 1 50000; read x; seq 50001 50100; sleep 1000'],
+    logDir: disk.path,
+    stdin: true,
+  });
+  const peer = await container.attach();
+  await peer.untilOutput('50000\n');
+  await peer.until(() => peer.has(0x86));
+  const lost = Number(peer.last(0x86).readBigUInt64LE(0));
+  assert.equal(peer.last(0x86).readUInt32LE(16), 28);
+  const kept = logBytes(readLog(container.log)).toString();
+  assert.ok(kept.length > 1000 && peer.text().startsWith(kept));
+  await peer.until(() => Number(peer.last(0x86).readBigUInt64LE(0)) === peer.text().length - kept.length, 'the whole loss');
+  assert.ok(lost > 0);
+  // Before the hole: in the log. In the hole: lost, though the ring has it. The next: in the ring.
+  assert.equal((await peer.locate(10)).kind, 1);
+  assert.equal((await peer.locate(10)).end, kept.length);
+  const hole = await peer.locate(kept.length);
+  assert.deepEqual([hole.kind, hole.first, hole.end], [3, kept.length, peer.next]);
+  assert.equal((await peer.locate(peer.next - 1)).kind, 3);
+  assert.equal((await peer.locate(NEXT)).kind, 2);
+  // Room again, in the same file: what comes next is a new segment that LOCATE tells from the old one.
+  execFileSync('mount', ['-o', 'remount,size=16m', disk.path]);
+  const before = peer.next;
+  peer.stdin('go\n');
+  await peer.untilOutput('50100\n');
+  const records = readLog(container.log);
+  assert.ok(logBytes(records).toString().endsWith('\n50099\n50100\n'));
+  assert.equal(logBytes(records).toString(), kept + peer.text().slice(before));
+  const second = await container.connect();
+  const losses = second.last(0x81);
+  assert.equal(Number(losses.readBigUInt64LE(40)), before - kept.length);
+  assert.ok(Number(losses.readBigUInt64LE(48)) >= 1);
+  await second.signal(9);
+  await second.exit();
+  await second.leave();
 });
 
 test('a full disk and a daemon that takes nothing: the shim sleeps', options, async () => {
-  const disk = mkdtempSync(join(tmpdir(), 'berth-disk-'));
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', disk]);
-  try {
-    const script = 'read x; head -c 4000000 /dev/zero; echo > /tmp/written; while :; do echo tick; usleep 200000; done';
-    await using container = new Container({ args: ['sh', '-c', script], logDir: disk, stdin: true });
-    const peer = await container.attach();
-    peer.stdin('go\n');
-    peer.socket.pause();
-    await until(() => existsSync(`${container.rootfs}/tmp/written`), 'the container to fill socket and disk');
-    // Answers fill the queue in which a loss would be told: what the losses alone do within four minutes.
-    const FLUSHES = 1000;
-    peer.socket.write(Buffer.concat(Array.from({ length: FLUSHES }, (_, i) => frame(0x0a, u32(i)))));
-    await sleep(1500);
-    const before = cpuMs(container.shimPid);
-    await sleep(3000);
-    const used = cpuMs(container.shimPid) - before;
-    assert.ok(used < 500, `${used} ms of 3000`);
-    peer.socket.resume();
-    await peer.until(() => peer.frames.filter((f) => f.type === 0x88).length === FLUSHES, 'every answer');
-    await peer.until(() => peer.has(0x86));
-    await peer.signal(9);
-    await peer.exit();
-    await peer.leave();
-  } finally {
-    execFileSync('umount', ['-l', disk]);
-    rmSync(disk, { recursive: true });
-  }
+  using disk = new SmallDisk();
+  const script = 'read x; head -c 4000000 /dev/zero; echo > /tmp/written; while :; do echo tick; usleep 200000; done';
+  await using container = new Container({ args: ['sh', '-c', script], logDir: disk.path, stdin: true });
+  const peer = await container.attach();
+  peer.stdin('go\n');
+  peer.socket.pause();
+  await until(() => existsSync(`${container.rootfs}/tmp/written`), 'the container to fill socket and disk');
+  // Answers fill the queue in which a loss would be told: what the losses alone do within four minutes.
+  const FLUSHES = 1000;
+  peer.socket.write(Buffer.concat(Array.from({ length: FLUSHES }, (_, i) => frame(0x0a, u32(i)))));
+  await sleep(1500);
+  const before = cpuMs(container.shimPid);
+  await sleep(3000);
+  const used = cpuMs(container.shimPid) - before;
+  assert.ok(used < 500, `${used} ms of 3000`);
+  peer.socket.resume();
+  await peer.until(() => peer.frames.filter((f) => f.type === 0x88).length === FLUSHES, 'every answer');
+  await peer.until(() => peer.has(0x86));
+  await peer.signal(9);
+  await peer.exit();
+  await peer.leave();
 });
 
 test(
   'a log that somebody empties: LOCATE forgets what was in it, a full disk right after leaves whole records',
   options,
   async () => {
-    const disk = mkdtempSync(join(tmpdir(), 'berth-disk-'));
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', disk]);
-    try {
-      await using container = new Container({
-        args: ['sh', '-c', 'seq 1 1000; read x; seq 1001 2000; read x; seq 2001 60000; sleep 1000'],
-        logDir: disk,
-        stdin: true,
-      });
-      const peer = await container.attach();
-      await peer.untilOutput('\n1000\n');
-      assert.equal((await peer.locate(0)).kind, 1);
-      truncateSync(container.log);
-      const first = peer.next;
-      const gone = await peer.locate(0);
-      assert.deepEqual([gone.kind, gone.first], [3, 0]);
-      peer.stdin('go\n');
-      await peer.untilOutput('\n2000\n');
-      const place = await peer.locate(first);
-      assert.deepEqual([place.kind, place.first, place.position], [1, first, 0]);
-      assert.equal(logBytes(readLog(container.log)).toString(), peer.text().slice(first));
-      // Nobody asks in between: the write that does not fit is the first to see the file.
-      truncateSync(container.log);
-      const second = peer.next;
-      peer.stdin('go\n');
-      await peer.untilOutput('\n60000\n');
-      const kept = logBytes(readLog(container.log)).toString();
-      assert.ok(kept.length > 1000 && peer.text().startsWith(kept, second));
-      await peer.until(() => peer.has(0x86));
-      await peer.until(
-        () => Number(peer.last(0x86).readBigUInt64LE(0)) === peer.text().length - second - kept.length,
-        'the whole loss',
-      );
-      await peer.signal(9);
-      await peer.exit();
-      await peer.leave();
-    } finally {
-      execFileSync('umount', ['-l', disk]);
-      rmSync(disk, { recursive: true });
-    }
+    using disk = new SmallDisk();
+    await using container = new Container({
+      args: ['sh', '-c', 'seq 1 1000; read x; seq 1001 2000; read x; seq 2001 60000; sleep 1000'],
+      logDir: disk.path,
+      stdin: true,
+    });
+    const peer = await container.attach();
+    await peer.untilOutput('\n1000\n');
+    assert.equal((await peer.locate(0)).kind, 1);
+    truncateSync(container.log);
+    const first = peer.next;
+    const gone = await peer.locate(0);
+    assert.deepEqual([gone.kind, gone.first], [3, 0]);
+    peer.stdin('go\n');
+    await peer.untilOutput('\n2000\n');
+    const place = await peer.locate(first);
+    assert.deepEqual([place.kind, place.first, place.position], [1, first, 0]);
+    assert.equal(logBytes(readLog(container.log)).toString(), peer.text().slice(first));
+    // Nobody asks in between: the write that does not fit is the first to see the file.
+    truncateSync(container.log);
+    const second = peer.next;
+    peer.stdin('go\n');
+    await peer.untilOutput('\n60000\n');
+    const kept = logBytes(readLog(container.log)).toString();
+    assert.ok(kept.length > 1000 && peer.text().startsWith(kept, second));
+    await peer.until(() => peer.has(0x86));
+    await peer.until(
+      () => Number(peer.last(0x86).readBigUInt64LE(0)) === peer.text().length - second - kept.length,
+      'the whole loss',
+    );
+    await peer.signal(9);
+    await peer.exit();
+    await peer.leave();
   },
 );

@@ -122,7 +122,7 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
 
   const findPod: FindForwardTarget = (id) => {
     const pod = pods.store.find(id);
-    if (pod === undefined || !pods.isReady(pod)) return undefined;
+    if (pod?.ready !== true) return undefined;
     const dial: ForwardTarget['dial'] = (port, signal) => runtime.dialPort(pod.meta.spec, pod.status.resources, port, signal);
     return { gone: pod.gone, dial };
   };

@@ -1,6 +1,6 @@
 /** berthd's command line. */
 import { parseArgs } from 'node:util';
-import { BerthError } from '../util/errors.ts';
+import { BerthError, messageOf } from '../util/errors.ts';
 
 export type Flags = {
   readonly config?: string;
@@ -71,6 +71,6 @@ export function parseFlags(args: readonly string[]): Flags {
       ...(logLevel === undefined ? {} : { logLevel }),
     };
   } catch (cause) {
-    throw new BerthError('invalid-argument', 'CONFIG_INVALID', cause instanceof Error ? cause.message : String(cause), { cause });
+    throw new BerthError('invalid-argument', 'CONFIG_INVALID', messageOf(cause), { cause });
   }
 }

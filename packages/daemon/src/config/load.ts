@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import * as v from 'valibot';
-import { BerthError } from '../util/errors.ts';
+import { BerthError, messageOf } from '../util/errors.ts';
 import type { Config } from './config.ts';
 import type { Flags } from './flags.ts';
 import { type CheckedSettings, type Settings, settingsSchema, withDefaults } from './schema.ts';
@@ -24,7 +24,7 @@ async function readSettings(path: string): Promise<CheckedSettings> {
   try {
     text = await readFile(path, 'utf8');
   } catch (cause) {
-    throw invalid(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+    throw invalid(`${path} cannot be read: ${messageOf(cause)}`, cause);
   }
   try {
     return check(parse(text), path);

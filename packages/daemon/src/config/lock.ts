@@ -2,6 +2,7 @@
 import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { readBootId, readStartTime } from '../util/boot.ts';
+import { errnoOf } from '../util/errno.ts';
 import { BerthError } from '../util/errors.ts';
 import { unusable } from '../util/folders.ts';
 
@@ -69,7 +70,7 @@ async function tryLink(temporary: string, path: string): Promise<boolean> {
     await link(temporary, path);
     return true;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false;
+    if (errnoOf(error) === 'EEXIST') return false;
     throw error;
   }
 }

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import { exitRecordPath, spareRecordPath } from '../runtime/runtime.ts';
 import type { ExitRecord } from '../stdio/shim.ts';
+import { unless } from '../util/errno.ts';
 import { nsSchema } from '../util/schemas.ts';
 
 const byte = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255));
@@ -38,14 +39,8 @@ export async function readExitRecord(
 }
 
 async function readRecord(path: string): Promise<ExitRecord | undefined> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw error;
-  }
-  return parseExitRecord(text);
+  const text = await unless(['ENOENT'], readFile(path, 'utf8'));
+  return text === undefined ? undefined : parseExitRecord(text);
 }
 
 /** The record in a file's text, or undefined. */

@@ -1,4 +1,5 @@
 /** RemoveContainer: kills it if need be, takes down what the runtime made, forgets it. */
+import { shownAnyway } from '../util/transactional.ts';
 import { settledWithin } from '../util/wait.ts';
 import type { Container } from './container.ts';
 import type { ContainerStore } from './store.ts';
@@ -20,9 +21,7 @@ export async function removeContainer(
     if (!store.has(container)) return;
     await killContainer(deps, container, signal);
     // A full disk does not stand in the way of what makes room: after a daemon's death the removal is repeated by whoever asked for it.
-    await container
-      .update(removing, { keep: true })
-      .catch((error: unknown) => deps.log.warn({ container: container.id, err: error }, 'a removal could not be written down'));
+    await shownAnyway(deps.log, { container: container.id }, container.update(removing, { keep: true }));
     if (!(await settledWithin(container.released, LAST_READERS_MS))) container.shim()?.close();
     await deps.runtime.removeContainer(container.meta.spec);
     await deps.records.remove(container.id);

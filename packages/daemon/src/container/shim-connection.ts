@@ -1,7 +1,9 @@
 /** Keeps the daemon connected to a container's shim and turns what comes of it into a status: running, exited, or lost. */
 import { shimSocketPath } from '../runtime/runtime.ts';
 import { type ExitRecord, type Shim, ShimLost } from '../stdio/shim.ts';
+import { messageOf } from '../util/errors.ts';
 import { readStartTime } from '../util/boot.ts';
+import { shownAnyway } from '../util/transactional.ts';
 import { sleep } from '../util/wait.ts';
 import type { Container } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
@@ -39,10 +41,7 @@ async function findShim(
       // A shim that is not there yet may still come; one that has been there is dead.
       const gone = refused && (heard || container.status.state !== 'starting');
       if (gone || performance.now() - begun >= (heard ? startMs : patienceMs)) {
-        deps.log.warn(
-          { container: container.id, reason: error instanceof Error ? error.message : String(error) },
-          'shim does not answer',
-        );
+        deps.log.warn({ container: container.id, reason: messageOf(error) }, 'shim does not answer');
         return undefined;
       }
     }
@@ -149,11 +148,7 @@ async function keepStatus(
   change: (status: ContainerStatus) => ContainerStatus,
   durable: boolean,
 ): Promise<void> {
-  try {
-    await container.update(change, { keep: true, durable });
-  } catch (error) {
-    deps.log.error({ container: container.id, err: error }, 'the state of a container could not be written down');
-  }
+  await shownAnyway(deps.log, { container: container.id }, container.update(change, { keep: true, durable }));
 }
 
 /** The connection has broken without an exit: the shim may have dropped a daemon that was late, or be dead. */

@@ -1,5 +1,5 @@
 /** StartContainer: the intent, the runtime, the connection to the shim. */
-import { BerthError } from '../util/errors.ts';
+import { BerthError, messageOf } from '../util/errors.ts';
 import type { Container } from './container.ts';
 import type { ContainerDeps } from './deps.ts';
 import { followShim, recordLoss, shimLostExit } from './shim-connection.ts';
@@ -28,7 +28,7 @@ export async function startContainer(deps: ContainerDeps, container: Container, 
     try {
       await deps.runtime.startContainer(container.meta.spec);
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       await container.update(ended(startError(message, deps.now())), { keep: true, durable: true });
       throw error;
     }

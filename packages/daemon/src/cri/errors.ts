@@ -1,6 +1,6 @@
 /** The one place where Berth's errors become gRPC's. */
 import { Metadata, type StatusObject, status } from '@grpc/grpc-js';
-import { BerthError, type ErrorKind } from '../util/errors.ts';
+import { BerthError, type ErrorKind, messageOf } from '../util/errors.ts';
 
 const STATUS_OF_KIND: Readonly<Record<ErrorKind, status>> = {
   'invalid-argument': status.INVALID_ARGUMENT,
@@ -25,7 +25,7 @@ export function toStatus(error: unknown): StatusObject {
     return { code: STATUS_OF_KIND[error.kind], details: error.message, metadata };
   }
   metadata.set(ERROR_CODE_TRAILER, 'INTERNAL');
-  return { code: status.INTERNAL, details: `internal error: ${error instanceof Error ? error.message : String(error)}`, metadata };
+  return { code: status.INTERNAL, details: `internal error: ${messageOf(error)}`, metadata };
 }
 
 /** What a method without a handler answers. */

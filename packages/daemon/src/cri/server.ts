@@ -3,7 +3,7 @@ import { chmod, lstat, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { BerthError } from '../util/errors.ts';
+import { BerthError, messageOf } from '../util/errors.ts';
 import { makeOwnFolder } from '../util/folders.ts';
 import { settledWithin } from '../util/wait.ts';
 import { adapt } from './adapter.ts';
@@ -77,12 +77,7 @@ async function bind(server: Server, path: string): Promise<void> {
     server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) => (error === null ? resolve() : reject(error)));
     await promise;
   } catch (cause) {
-    throw new BerthError(
-      'failed-precondition',
-      'SOCKET_IN_USE',
-      `${path} cannot be listened on: ${cause instanceof Error ? cause.message : String(cause)}`,
-      { cause },
-    );
+    throw new BerthError('failed-precondition', 'SOCKET_IN_USE', `${path} cannot be listened on: ${messageOf(cause)}`, { cause });
   } finally {
     process.umask(before);
   }

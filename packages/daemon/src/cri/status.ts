@@ -1,6 +1,7 @@
 /** Status, RuntimeConfig, UpdateRuntimeConfig: what this runtime can do. */
 import { CgroupDriver, type RuntimeService } from '@berth/cri-api';
 import { RUNTIME_HANDLERS } from '../sandbox/run.ts';
+import { messageOf } from '../util/errors.ts';
 import type { Handlers } from './call.ts';
 import type { CriDeps } from './deps.ts';
 import { BERTH_VERSION } from './version.ts';
@@ -40,8 +41,6 @@ async function runtimeReady({ runtime }: CriDeps): Promise<{ type: string; statu
     return { type: 'RuntimeReady', status: false, reason: 'LxcUnusable', message: messageOf(error) };
   }
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 async function verboseInfo(deps: CriDeps): Promise<Record<string, string>> {
   return {

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { BerthError } from '../util/errors.ts';
+import { BerthError, messageOf } from '../util/errors.ts';
 import { readArchive } from './archive.ts';
 import type { Image, ImageStore } from './image.ts';
 import { CHUNK_BYTES } from './limits.ts';
@@ -29,7 +29,7 @@ async function describe(file: string): Promise<{ id: string; names: readonly str
     const { config, names } = await readArchive(archive, (await archive.stat()).size);
     return { id: createHash('sha256').update(config).digest('hex'), names };
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = messageOf(cause);
     throw new BerthError('failed-precondition', 'DEFAULT_IMAGE_UNREADABLE', `the default image ${file} cannot be read: ${why}`, {
       cause,
     });

@@ -3,12 +3,13 @@ import { execFile } from 'node:child_process';
 import { mkdtemp, open, readdir, rename, rm, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { errnoOf } from '../util/errno.ts';
 import { BerthError } from '../util/errors.ts';
 import { removeTrees } from '../util/trees.ts';
 
 const run = promisify(execFile);
 
-const OUT_OF_SPACE = new Set<unknown>(['ENOSPC', 'EDQUOT']);
+const OUT_OF_SPACE = new Set(['ENOSPC', 'EDQUOT']);
 
 const NO_SPACE = 'IMAGE_NO_SPACE';
 
@@ -17,7 +18,7 @@ export const isNoSpace = (error: unknown): boolean => error instanceof BerthErro
 
 /** Turns "disk full" into an error that says so; everything else stays what it is. */
 export function explained(error: unknown): unknown {
-  if (!(error instanceof Error) || !('code' in error) || !OUT_OF_SPACE.has(error.code)) return error;
+  if (!OUT_OF_SPACE.has(errnoOf(error) ?? '')) return error;
   return new BerthError('resource-exhausted', NO_SPACE, 'there is no room left on the disk of the root directory', {
     cause: error,
   });

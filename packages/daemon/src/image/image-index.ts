@@ -1,6 +1,7 @@
 /** The one file that says which images and layers there are; what it does not name is a leftover. */
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
+import { unless } from '../util/errno.ts';
 import { BerthError } from '../util/errors.ts';
 import { replaceFile } from './files.ts';
 import type { Image, ImageRunConfig } from './image.ts';
@@ -64,13 +65,8 @@ export type Index = { readonly layers: readonly LayerRecord[]; readonly images: 
 
 /** Reads the file; empty where there is none yet. Throws `IMAGE_INDEX_DAMAGED`: going on would take every image for a leftover. */
 export async function readIndex(path: string): Promise<Index> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return { layers: [], images: [] };
-    throw error;
-  }
+  const text = await unless(['ENOENT'], readFile(path, 'utf8'));
+  if (text === undefined) return { layers: [], images: [] };
   try {
     return v.parse(IndexSchema, JSON.parse(text));
   } catch (cause) {

@@ -120,7 +120,7 @@ class FileImageStore implements ImageStore {
     await this.#collect();
   }
 
-  /** Removes an image. On a full disk its layers go first, since the index is written anew: whoever finds images without their layers drops them. */
+  /** Removes an image. On a full disk its layers go first, since the index is written anew; `open` drops images without their layers. */
   async #drop(record: ImageRecord, others: readonly ImageRecord[]): Promise<void> {
     try {
       await this.#replace(others);

@@ -1,5 +1,6 @@
 /** Writes whiteouts the way that overlayfs reads them: a 0:0 character device for a hidden name, an attribute on an opaque directory. */
 import { lstat } from 'node:fs/promises';
+import { errnoOf } from '../util/errno.ts';
 import { BerthError } from '../util/errors.ts';
 import { END_OF_ARCHIVE, shown, type Whiteouts } from './layer-filter.ts';
 import { untar } from './tar-child.ts';
@@ -11,8 +12,7 @@ const NONE: ReadonlyMap<string, string> = new Map();
 const base = { linkPath: '', size: 0, devMajor: 0, devMinor: 0, uid: 0, gid: 0, mtime: '0' };
 
 /** Not there, or below something that is no directory (which the walk from the root then refuses). */
-const isMissing = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+const isMissing = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '');
 
 /** The directory as it stands, as a member: tar would else reset its times when something is made in it. */
 async function directory(root: Buffer, path: string): Promise<TarEntry | 'missing' | 'other'> {

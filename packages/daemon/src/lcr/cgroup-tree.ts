@@ -1,8 +1,9 @@
 /** Acts on cgroup directories: finds and kills their processes, removes them, moves processes. */
 import { mkdir, readFile, readdir, rmdir, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { errnoOf, unless } from '../util/errno.ts';
 import { type CgroupLayout, cgroupDirectories } from './cgroups.ts';
-import { errnoOf, failed, unless } from './refuse.ts';
+import { failed } from './refuse.ts';
 
 /** How long killed processes are waited for: one in an uninterruptible call can take its time. */
 const KILL_TIMEOUT_MS = 10_000;

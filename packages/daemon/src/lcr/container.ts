@@ -2,9 +2,10 @@
 import { chmod, chown, mkdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import type { LinuxContainerResources } from '@berth/cri-api';
 import { type ContainerSpec, type CreatedContainer, exitRecordPath } from '../runtime/runtime.ts';
-import { BerthError } from '../util/errors.ts';
+import { BerthError, messageOf } from '../util/errors.ts';
 import { makeFolders } from '../util/folders.ts';
 import { removeTree } from '../util/trees.ts';
+import { unless } from '../util/errno.ts';
 import { killAll, removeCgroup } from './cgroup-tree.ts';
 import { containerCgroups } from './cgroups.ts';
 import { makeRootNodes } from './devices.ts';
@@ -15,7 +16,7 @@ import { writeLive } from './live-resources.ts';
 import { mountOverlay, unmount } from './mount-points.ts';
 import { type ContainerPaths, containerPaths, LXC_NAME, lxcRunDirectories, shimBinary } from './paths.ts';
 import { type ContainerPlan, PLAN_VERSION } from './plan.ts';
-import { failed, safeId, unless } from './refuse.ts';
+import { failed, safeId } from './refuse.ts';
 import { ContainerTree } from './resolve.ts';
 import { seccompFile } from './seccomp-file.ts';
 import { endShim } from './shim-process.ts';
@@ -60,7 +61,7 @@ const makeLogParent = async (directory: string, path: string): Promise<void> => 
   try {
     await makeFolders(directory, 0o755);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = messageOf(cause);
     throw new BerthError('failed-precondition', 'LOG_REFUSED', `the folder of the container's log cannot be made: ${why}`, {
       cause,
     });

@@ -2,10 +2,10 @@
 import type { Stats } from 'node:fs';
 import { lchown, readdir, realpath, stat } from 'node:fs/promises';
 import type { Device } from '@berth/cri-api';
+import { errnoOf } from '../util/errno.ts';
 import type { PlannedNode } from './plan.ts';
-import { errnoOf, invalid } from './refuse.ts';
-import { type ContainerTree, normalise } from './resolve.ts';
-import { isAtOrBelow } from './shared-mounts.ts';
+import { invalid } from './refuse.ts';
+import { type ContainerTree, isAtOrBelow, normalise } from './resolve.ts';
 import { must } from './spawn.ts';
 
 /** mknod of anything, use of the harmless character devices, and pseudo terminals: the set that other runtimes allow. */
@@ -31,8 +31,9 @@ export type PlannedDevices = { readonly nodes: readonly PlannedNode[]; readonly 
 
 /**
  * Plans the request's devices. A directory means every device node below it, as other runtimes have it. The nodes are made anew in the
- * container's own /dev, or in its root file system: one that is bound is the host's, and the container could change its mode and owner for everybody. Where a volume is
- * at or above a device's place (`covers`), the volume must have the device there, and only the permission is given.
+ * container's own /dev, or in its root file system: one that is bound is the host's, and the container could change its mode and owner for
+ * everybody. Where a volume is at or above a device's place (`covers`), the volume must have the device there, and only the permission is
+ * given.
  */
 export const planDevices = async (
   devices: readonly Device[],
@@ -52,24 +53,35 @@ export const planDevices = async (
     left -= found.length;
     for (const { below, ...node } of found) {
       rules.push(`${node.type} ${node.major}:${node.minor} ${permissions}`);
-      const at = `${field}.container_path`;
-      const { path, mount, stats } = await tree.resolve(at, `${container}${below}`);
-      if (covers.some((cover) => isAtOrBelow(path, cover))) {
-        if (stats !== undefined && isNode(stats, node)) continue;
-        throw invalid(at, `${path} is in a volume that does not have this device there`);
-      }
-      if (isInDev(path)) {
-        if (mount?.host !== undefined) throw invalid(at, `${path} is not in the container's own /dev`);
-      } else {
-        // A raw block volume of Kubernetes may be anywhere.
-        if (mount !== undefined) throw invalid(at, `${path} is neither in the container's own /dev nor in its root file system`);
-        if (stats !== undefined) throw invalid(at, `${path} is there already`);
-        await tree.resolve(at, path.slice(0, path.lastIndexOf('/')) || '/', 'directory');
-      }
-      nodes.set(path, { path, ...node });
+      const path = await placeOf(`${field}.container_path`, `${container}${below}`, node, tree, covers);
+      if (path !== undefined) nodes.set(path, { path, ...node });
     }
   }
   return { nodes: [...nodes.values()], rules };
+};
+
+/** Where a node is to be made; undefined: it is there, in a volume. */
+const placeOf = async (
+  field: string,
+  containerPath: string,
+  node: Omit<PlannedNode, 'path'>,
+  tree: ContainerTree,
+  covers: readonly string[],
+): Promise<string | undefined> => {
+  const { path, mount, stats } = await tree.resolve(field, containerPath);
+  if (covers.some((cover) => isAtOrBelow(path, cover))) {
+    if (stats !== undefined && isNode(stats, node)) return undefined;
+    throw invalid(field, `${path} is in a volume that does not have this device there`);
+  }
+  if (isInDev(path)) {
+    if (mount?.host !== undefined) throw invalid(field, `${path} is not in the container's own /dev`);
+    return path;
+  }
+  // A raw block volume of Kubernetes may be anywhere.
+  if (mount !== undefined) throw invalid(field, `${path} is neither in the container's own /dev nor in its root file system`);
+  if (stats !== undefined) throw invalid(field, `${path} is there already`);
+  await tree.resolve(field, path.slice(0, path.lastIndexOf('/')) || '/', 'directory');
+  return path;
 };
 
 const isNode = (stats: Stats, { type, major, minor }: Omit<PlannedNode, 'path'>): boolean => {

@@ -1,7 +1,7 @@
 /** Says whether somebody has frozen a cgroup: v1 by the freezer, v2 by the cgroup itself. */
 import { readFileSync } from 'node:fs';
+import { errnoOf } from '../util/errno.ts';
 import type { CgroupLayout, Hierarchy } from './cgroups.ts';
-import { errnoOf } from './refuse.ts';
 
 /** The file of a hierarchy that says it, and what stands there then; both also speak of a frozen cgroup above. */
 const signOf = ({ version, controllers }: Hierarchy): readonly [file: string, frozen: RegExp] | undefined => {

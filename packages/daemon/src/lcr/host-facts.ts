@@ -1,8 +1,8 @@
 /** What this host and this process can do: read once, handed to everything that decides. */
 import { access, readFile } from 'node:fs/promises';
 import { release } from 'node:os';
+import { unless } from '../util/errno.ts';
 import { type CgroupLayout, detectCgroups } from './cgroups.ts';
-import { unless } from './refuse.ts';
 
 export type HostFacts = {
   readonly cgroups: CgroupLayout;

@@ -18,6 +18,7 @@ import { dirname } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { BerthError } from '../util/errors.ts';
 import { makeOwnFolder } from '../util/folders.ts';
+import { errnoOf, unless } from '../util/errno.ts';
 import { removeEmptyCgroup } from './cgroup-tree.ts';
 import { detectCgroups } from './cgroups.ts';
 import { isMountPoint, unmount } from './mount-points.ts';
@@ -31,7 +32,6 @@ import {
   MAX_STATE_BYTES,
   shimBinary,
 } from './paths.ts';
-import { unless } from './refuse.ts';
 import { must, run } from './spawn.ts';
 
 /** Room for the shim (a hundred KiB) and for those that it replaced since the host's start: they stay, as containers run them. */
@@ -186,7 +186,7 @@ const removeEmptyParents = async (directory: string): Promise<void> => {
       await rmdir(path);
     } catch (error) {
       // Missing: the ones above may still be there. Anything else: somebody uses it.
-      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) return;
+      if (errnoOf(error) !== 'ENOENT') return;
     }
   }
 };

@@ -1,7 +1,6 @@
 /** The `VOLUME`s of an image: directories that its programs expect, whether its layers have them or not. */
 import type { Mount } from '@berth/cri-api';
-import { type ContainerTree, normalise } from './resolve.ts';
-import { isAtOrBelow } from './shared-mounts.ts';
+import { type ContainerTree, isAtOrBelow, normalise } from './resolve.ts';
 
 /**
  * Makes those that are missing, in the container's own writable layer, where they live and end with the container. Before the request's

@@ -1,7 +1,8 @@
 /** Writes limits into the cgroup of a running container: all of them, or none. */
 import { readFile, stat, writeFile } from 'node:fs/promises';
+import { errnoOf, unless } from '../util/errno.ts';
 import type { HostFacts } from './host-facts.ts';
-import { errnoOf, hostCannot, unless } from './refuse.ts';
+import { hostCannot } from './refuse.ts';
 import { type CgroupSetting, settingDirectory } from './resources.ts';
 
 /** A file that was written, and what was in it before; undefined: it cannot be read. */

@@ -2,7 +2,8 @@
 import { lstat } from 'node:fs/promises';
 import { dirname, relative } from 'node:path';
 import type { Image } from '../image/image.ts';
-import { failed, unless } from './refuse.ts';
+import { unless } from '../util/errno.ts';
+import { failed } from './refuse.ts';
 import { must, run } from './spawn.ts';
 
 /** mount(2) takes one page of options, with its NUL. */

@@ -31,22 +31,3 @@ export const mountTarget = async (
   // /dev is a tmpfs that LXC makes at start, so only LXC can make the mount point there. /sys has what it has.
   return { path, options: !known && path.startsWith('/dev/') ? [`create=${source.directory ? 'dir' : 'file'}`] : [] };
 };
-
-/**
- * The same for a file that no volume was asked for, as a device or the pod's hosts: its empty mount point may be made in a volume, as
- * other runtimes do, but not in one that is read-only. (On the host that one can often be written, and somebody would find it there.)
- */
-export const fileTarget = async (
-  tree: ContainerTree,
-  field: string,
-  containerPath: string,
-  source: string,
-): Promise<MountTarget> => {
-  const { path, stats, mount } = await tree.resolve(field, containerPath);
-  if (stats === undefined && mount?.readOnly)
-    throw invalid(
-      field,
-      `${path} is to be mounted over, and the read-only volume at ${mount.target} has no such file: make an empty one in it`,
-    );
-  return await mountTarget(tree, field, containerPath, { name: source, directory: false });
-};

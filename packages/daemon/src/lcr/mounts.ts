@@ -2,10 +2,11 @@
 import { realpath, stat } from 'node:fs/promises';
 import { type Mount, MountPropagation } from '@berth/cri-api';
 import { makeFolders } from '../util/folders.ts';
+import { errnoOf } from '../util/errno.ts';
 import { type MountEntry, mountOf, mountsBelow, readMountinfo } from './mountinfo.ts';
 import { mountTarget } from './mount-target.ts';
 import type { ContainerPlan, PlannedMount, RecursiveReadOnly, SharedMount } from './plan.ts';
-import { errnoOf, hostCannot, invalid, notBuilt } from './refuse.ts';
+import { hostCannot, invalid, notBuilt } from './refuse.ts';
 import { type ContainerTree, normalise } from './resolve.ts';
 import { refuseBelowShared, refuseUnshared } from './shared-mounts.ts';
 

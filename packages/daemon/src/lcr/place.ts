@@ -2,7 +2,7 @@
 import { closeSync, constants, fstatSync, open as openDescriptor, openSync, type Stats } from 'node:fs';
 import { type FileHandle, mkdir, open, readlink } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { unless } from './refuse.ts';
+import { unless } from '../util/errno.ts';
 
 /** open(2): the descriptor stands for a place, nothing is opened. Node has no name for it; x86 and Arm have the same number. */
 const O_PATH = 0o10_000_000;

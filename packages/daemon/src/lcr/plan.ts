@@ -19,9 +19,9 @@ export type PlannedNamespaces = {
 /** A mount in the peer group of the host's: bound by a hook, behind all of LXC's mounts. */
 export type SharedMount = { readonly source: string; readonly target: string; readonly readOnly: boolean };
 
-/** A device node that a hook makes in the container's own /dev, like the host's in everything but its place. */
+/** A device node of the container's own, like the host's in everything but its place: in its /dev, by a hook, or in its root file system. */
 export type PlannedNode = {
-  /** Container path, below /dev. */
+  /** Container path without links. */
   readonly path: string;
   readonly type: 'b' | 'c';
   readonly major: number;

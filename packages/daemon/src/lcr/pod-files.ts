@@ -2,7 +2,8 @@
 import { readFile } from 'node:fs/promises';
 import { hostname as hostHostname } from 'node:os';
 import type { DNSConfig, PodSandboxConfig } from '@berth/cri-api';
-import { invalid, unless } from './refuse.ts';
+import { unless } from '../util/errno.ts';
+import { invalid } from './refuse.ts';
 
 /** resolv.conf(5) and common C libraries take far less; this only keeps a file from growing without bound. */
 const MAX_DNS_ENTRIES = 256;

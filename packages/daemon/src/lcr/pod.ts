@@ -1,16 +1,17 @@
 /** Makes and takes down pods: namespaces pinned as files, shared memory, the files that containers share. */
 import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
-import { NamespaceMode } from '@berth/cri-api';
 import type { PodResources, PodSpec } from '../runtime/runtime.ts';
 import { isRunning, readStartTime } from '../util/boot.ts';
+import { unless } from '../util/errno.ts';
 import { removeCgroup } from './cgroup-tree.ts';
 import { containerCgroups } from './cgroups.ts';
 import type { LcrHost } from './lcr-host.ts';
 import { isMountPoint, unmount } from './mount-points.ts';
+import { podNamespaces } from './namespaces.ts';
 import { type PodPaths, podPaths, shimBinary } from './paths.ts';
 import { type CheckedPod, checkPod } from './pod-check.ts';
 import { podFiles } from './pod-files.ts';
-import { failed, safeId, unless } from './refuse.ts';
+import { failed, safeId } from './refuse.ts';
 import { must } from './spawn.ts';
 
 type Pause = { readonly pid: number; readonly startTime: string };
@@ -76,8 +77,7 @@ export const podStands = async (host: LcrHost, pod: PodSpec): Promise<boolean> =
 
 /** False when the first process of a shared pid namespace has ended: the kernel has ended all others with it, and lets none in any more. */
 export const podRuns = async (host: LcrHost, pod: PodSpec): Promise<boolean> => {
-  const { pid = NamespaceMode.POD } = pod.config.linux?.securityContext?.namespaceOptions ?? {};
-  if (pid !== NamespaceMode.POD) return true;
+  if (podNamespaces(pod.config).pid !== 'pod') return true;
   const pause = await readPause(podPaths(host.config, safeId('pod id', pod.id)));
   return pause !== undefined && (await isPause(pause));
 };

@@ -1,6 +1,7 @@
 /** Paths of a container that are hidden or read-only: the request's lists, or the defaults of Kubernetes. */
 import { stat } from 'node:fs/promises';
-import { invalid, notBuilt, unless } from './refuse.ts';
+import { unless } from '../util/errno.ts';
+import { invalid, notBuilt } from './refuse.ts';
 import { type ContainerTree, normalise } from './resolve.ts';
 
 /** What Kubernetes' default ProcMount hides: it tells about the host, or lets one do things to it. */

@@ -23,20 +23,6 @@ export const failed = (what: string, cause?: unknown): BerthError =>
     cause instanceof Error ? { cause } : undefined,
   );
 
-/** The errno name of a failed system call, `undefined` for anything else. */
-export const errnoOf = (error: unknown): string | undefined =>
-  error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
-
-/** Runs a file operation and takes these errnos as `undefined`. */
-export const unless = async <T>(codes: readonly string[], work: Promise<T>): Promise<T | undefined> => {
-  try {
-    return await work;
-  } catch (error) {
-    if (codes.includes(errnoOf(error) ?? '')) return undefined;
-    throw error;
-  }
-};
-
 /** An id that will be part of a path; refused when it could lead elsewhere. */
 export const safeId = (field: string, id: string): string => {
   if (!isSafeId(id)) throw invalid(field, `"${id}" is not an id`);

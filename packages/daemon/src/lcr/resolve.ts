@@ -1,8 +1,9 @@
 /** Resolves container paths on the host, component by component, so that no link of an image or volume leads outside. */
 import type { Stats } from 'node:fs';
 import { BerthError } from '../util/errors.ts';
+import { errnoOf } from '../util/errno.ts';
 import { Place } from './place.ts';
-import { errnoOf, invalid } from './refuse.ts';
+import { invalid } from './refuse.ts';
 
 /** As many links as the kernel follows before it says ELOOP (path_resolution(7)). */
 const MAX_LINKS = 40;
@@ -59,7 +60,7 @@ export class ContainerTree {
 
   /** What a container path that has no links is at or below. */
   #mountOf(path: string): MountPoint | undefined {
-    return this.#mounts.findLast(({ target }) => path === target || path.startsWith(`${target}/`));
+    return this.#mounts.findLast(({ target }) => isAtOrBelow(path, target));
   }
 
   /**
@@ -153,6 +154,9 @@ const changed = (field: string, path: string): BerthError =>
 const split = (path: string): string[] => path.split('/').filter((part) => part !== '' && part !== '.');
 
 const pathOf = (steps: readonly Pick<Step, 'name'>[]): string => `/${steps.map(({ name }) => name).join('/')}`;
+
+/** By their text: both are paths without links. */
+export const isAtOrBelow = (path: string, directory: string): boolean => path === directory || path.startsWith(`${directory}/`);
 
 /** A container path with `.`, `..` and double slashes worked out by its text alone, links not looked at. */
 export const normalise = (path: string): string => {

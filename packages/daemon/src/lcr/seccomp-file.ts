@@ -1,9 +1,9 @@
 /** Compiled seccomp policies: each text once, whatever number of containers has it, however many are created at once. */
 import { createHash } from 'node:crypto';
 import { mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { unless } from '../util/errno.ts';
 import type { LcrHost } from './lcr-host.ts';
 import { seccompCompiler, seccompDirectory } from './paths.ts';
-import { unless } from './refuse.ts';
 import { must } from './spawn.ts';
 
 /** By path of the filter: compilations that are under way. */

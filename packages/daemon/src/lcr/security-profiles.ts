@@ -6,8 +6,9 @@ import {
   SecurityProfile_ProfileType as ProfileType,
   type SELinuxOption,
 } from '@berth/cri-api';
+import { errnoOf } from '../util/errno.ts';
 import type { HostFacts } from './host-facts.ts';
-import { errnoOf, hostCannot, invalid, notBuilt } from './refuse.ts';
+import { hostCannot, invalid, notBuilt } from './refuse.ts';
 import { defaultProfile, translateProfile } from './seccomp.ts';
 
 const AT = 'linux.security_context';

@@ -3,6 +3,7 @@ import { type MountEntry, mountOf } from './mountinfo.ts';
 import type { SharedMount } from './plan.ts';
 import type { ProtectedPaths } from './protected-paths.ts';
 import { hostCannot, notBuilt } from './refuse.ts';
+import { isAtOrBelow } from './resolve.ts';
 
 /** Only a copy of a shared mount is its peer. */
 export const refuseUnshared = (field: string, source: string, table: readonly MountEntry[]): void => {
@@ -35,6 +36,3 @@ export const refuseProtectedBelowShared = ({ masked, readOnly }: ProtectedPaths,
       throw notBuilt(`linux.security_context.${field}`, `${path} is not built below a mount with BIDIRECTIONAL propagation`);
   }
 };
-
-/** By their text: both are paths without links. */
-export const isAtOrBelow = (path: string, directory: string): boolean => path === directory || path.startsWith(`${directory}/`);

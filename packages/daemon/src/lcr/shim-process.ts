@@ -3,7 +3,7 @@ import { readFile, readlink, stat } from 'node:fs/promises';
 import { uptime } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readStartTime } from '../util/boot.ts';
-import { errnoOf, unless } from './refuse.ts';
+import { errnoOf, unless } from '../util/errno.ts';
 
 /** USER_HZ: clock ticks of /proc/PID/stat, 100 a second on every architecture that Berth runs on. */
 const TICKS_PER_SECOND = 100;

@@ -1,6 +1,6 @@
 /** What every container has mounted without asking: shared memory, message queues, and the files of its pod. */
 import type { PlannedMount, SharedMount } from './plan.ts';
-import { fileTarget } from './mount-target.ts';
+import { mountTarget } from './mount-target.ts';
 import type { PodPaths } from './paths.ts';
 import { invalid } from './refuse.ts';
 import type { ContainerTree } from './resolve.ts';
@@ -33,18 +33,20 @@ export const planPodFiles = async (
     ['/etc/hostname', pod.hostname],
     ['/etc/resolv.conf', pod.resolvConf],
   ] as const) {
-    const found = await tree.resolve(field, path);
-    if (found.mount?.target === found.path) continue;
-    if (!found.known) throw invalid(field, `${path} leads to ${found.path}`);
-    refuseBelowShared(field, found.path, shared);
-    const target = await fileTarget(tree, field, path, source);
-    mounts.push({
-      source,
-      target: target.path,
-      type: 'none',
-      options: ['bind', ...(readOnly ? ['ro'] : []), 'rprivate', ...target.options],
-    });
-    tree.mount({ target: target.path, host: source });
+    const { path: real, mount, known, stats } = await tree.resolve(field, path);
+    if (mount?.target === real) continue;
+    if (!known) throw invalid(field, `${path} leads to ${real}`);
+    refuseBelowShared(field, real, shared);
+    // An empty mount point may be made in a volume, as other runtimes do, but not in one that is read-only: on the host that one can often
+    // be written, and somebody would find it there.
+    if (stats === undefined && mount?.readOnly)
+      throw invalid(
+        field,
+        `${real} is to be mounted over, and the read-only volume at ${mount.target} has no such file: make an empty one in it`,
+      );
+    const { path: target } = await mountTarget(tree, field, path, { name: source, directory: false });
+    mounts.push({ source, target, type: 'none', options: ['bind', ...(readOnly ? ['ro'] : []), 'rprivate'] });
+    tree.mount({ target, host: source });
   }
   return mounts;
 };

@@ -10,6 +10,7 @@ import {
 } from '../runtime/runtime.ts';
 import { readStartTime } from '../util/boot.ts';
 import { BerthError } from '../util/errors.ts';
+import { unless } from '../util/errno.ts';
 import { cgroupDirectories } from './cgroups.ts';
 import { killLeftovers, readLimits, readPlan, removeRuntimeTraces } from './container.ts';
 import { identitySettings } from './identity.ts';
@@ -19,7 +20,7 @@ import { mountsAtStart } from './mounts.ts';
 import { type ContainerPaths, containerPaths, hostDevicesHook, LXC_NAME, shimBinary } from './paths.ts';
 import type { ContainerPlan } from './plan.ts';
 import { processSpec, type ProcessSpec } from './process-spec.ts';
-import { failed, invalid, unless } from './refuse.ts';
+import { failed, invalid } from './refuse.ts';
 import { grantedOomScoreAdj } from './resources.ts';
 import { encodeShimConfig, parseShimAnswer } from './shim-config.ts';
 import { run } from './spawn.ts';

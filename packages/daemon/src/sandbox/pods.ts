@@ -63,13 +63,8 @@ export class Pods {
     await this.#deps.containers.start(container, () => this.#demandReady(pod));
   }
 
-  /** Not stopped, and not about to be. */
-  isReady(pod: Pod): boolean {
-    return pod.ready;
-  }
-
   #demandReady(pod: Pod): void {
-    if (this.isReady(pod)) return;
+    if (pod.ready) return;
     throw new BerthError(
       'failed-precondition',
       'POD_NOT_READY',

@@ -1,4 +1,5 @@
 /** RemovePodSandbox: stops the pod, removes its containers, forgets it. */
+import { shownAnyway } from '../util/transactional.ts';
 import type { PodDeps } from './deps.ts';
 import type { Pod } from './pod.ts';
 import { takeDownPod } from './stop.ts';
@@ -11,9 +12,11 @@ export async function removePod(deps: PodDeps, store: PodStore, pod: Pod, signal
     if (!store.has(pod)) return;
     await takeDownPod(deps, pod, signal);
     // As for containers: a full disk does not stand in the way of what makes room.
-    await pod
-      .update((status) => ({ ...status, removing: true }), { keep: true })
-      .catch((error: unknown) => deps.log.warn({ pod: pod.id, err: error }, 'a removal could not be written down'));
+    await shownAnyway(
+      deps.log,
+      { pod: pod.id },
+      pod.update((status) => ({ ...status, removing: true }), { keep: true }),
+    );
     await Promise.all(deps.containers.store.ofPod(pod.id).map((container) => deps.containers.remove(container, signal)));
     await deps.runtime.removePod(pod.meta.spec);
     await deps.records.remove(pod.id);

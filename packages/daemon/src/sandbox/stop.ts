@@ -1,4 +1,5 @@
 /** StopPodSandbox: ends every container of the pod, then takes its namespaces down. */
+import { shownAnyway } from '../util/transactional.ts';
 import type { PodDeps } from './deps.ts';
 import type { Pod } from './pod.ts';
 import type { PodStore } from './store.ts';
@@ -18,9 +19,10 @@ export async function takeDownPod(deps: PodDeps, pod: Pod, signal?: AbortSignal)
   await Promise.all(deps.containers.store.ofPod(pod.id).map((container) => deps.containers.stop(container, 0, signal)));
   pod.sayGone();
   await deps.runtime.removePod(pod.meta.spec);
-  // The next start finds out again that nothing stands.
-  await pod
-    .update((status) => ({ ...status, state: 'notready' }), { keep: true })
-    .catch((error: unknown) => deps.log.warn({ pod: pod.id, err: error }, 'the end of a pod could not be written down'));
+  await shownAnyway(
+    deps.log,
+    { pod: pod.id },
+    pod.update((status) => ({ ...status, state: 'notready' }), { keep: true }),
+  );
   deps.log.info({ pod: pod.id }, 'pod is stopped');
 }

@@ -49,7 +49,7 @@ export class Cursor {
   readonly #hub: CursorHub;
   readonly #sink: CursorSink;
   readonly #wanted: { readonly stdout: boolean; readonly stderr: boolean };
-  /** With `from=start`, what is lost or rotated away at the very beginning is passed over: older than what is kept is not a loss of this session. */
+  /** With `from=start`, what is lost or rotated away at the very beginning is passed over: older than what is kept is no loss. */
   readonly #fromStart: boolean;
   #position: number;
   #released = 0;

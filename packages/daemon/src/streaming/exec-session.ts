@@ -6,6 +6,7 @@ import type { Cursor, CursorEnd } from '../stdio/cursor.ts';
 import type { Shim } from '../stdio/shim.ts';
 import type { StdinWriter } from '../stdio/stdin-arbiter.ts';
 import type { SessionStatus, TerminalSize, Transport } from '../transport/transport.ts';
+import { messageOf } from '../util/errors.ts';
 import type { SessionEnd } from './handler.ts';
 import { exitStatus, failure, SUCCESS } from './session-status.ts';
 
@@ -96,7 +97,7 @@ export class ExecSession {
     try {
       shim = await start(this.#size, this.#over.signal);
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
+      const why = messageOf(error);
       if (!this.#over.signal.aborted) this.#log.info({ err: error }, 'exec could not be started');
       this.#end(failure('InternalError', `Internal error occurred: error executing command in container: ${why}`), 'not started');
       return undefined;

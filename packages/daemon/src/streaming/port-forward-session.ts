@@ -1,6 +1,7 @@
 /** One port-forward session: dials a port of the pod for every connection that the client wants, and joins the two. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ForwardedConnection, PortForwardTransport } from '../transport/port-forward.ts';
+import { messageOf } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
 import type { ForwardTarget, PodSide } from './forward-target.ts';
 import { joinConnection, type Traffic } from './join-connection.ts';
@@ -135,8 +136,7 @@ export class ForwardSession {
       pod.on('error', () => {});
       pod.destroy();
     } catch (error) {
-      if (!data.destroyed && !this.#ending.signal.aborted)
-        this.#fail(connection, error instanceof Error ? error.message : String(error));
+      if (!data.destroyed && !this.#ending.signal.aborted) this.#fail(connection, messageOf(error));
     } finally {
       clearTimeout(timer);
       data.off('close', left);

@@ -4,7 +4,7 @@ import { X509Certificate } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { createSecureContext } from 'node:tls';
 import type { TlsFiles } from '../config/config.ts';
-import { BerthError } from '../util/errors.ts';
+import { BerthError, messageOf } from '../util/errors.ts';
 
 /** Chains and bundles of authorities are some hundred KiB at most. */
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
@@ -102,7 +102,7 @@ const exposed = (path: string, how: string): BerthError =>
   new BerthError('failed-precondition', 'STREAMING_TLS_KEY_EXPOSED', `streaming.tls_key: ${path} ${how}`);
 
 function fileError(setting: string, path: string, cause: unknown): BerthError {
-  const why = cause instanceof Error ? cause.message : String(cause);
+  const why = messageOf(cause);
   return new BerthError('failed-precondition', 'STREAMING_TLS_FILE', `streaming.${setting}: ${path} cannot be used: ${why}`, {
     cause,
   });

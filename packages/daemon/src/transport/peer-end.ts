@@ -3,12 +3,14 @@
 import type { Socket } from 'node:net';
 import { recentTcpEntry, tcpKey } from './tcp-table.ts';
 
+/** The table changes while it is read: what is missing from it once may have been passed over. */
 const MISSED_LOOKS = 2;
 
+/** Of one connection. */
 export class PeerEnd {
   readonly #key: string | undefined;
   #known = false;
-  /** Looks in a row that have not found what was known: one may have missed it, as the table changes while it is read. */
+  /** Looks in a row that have not found it. */
   #missed = 0;
   #ended = false;
 

@@ -3,6 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
 import type { Socket } from 'node:net';
+import { unless } from '../util/errno.ts';
 
 const TABLES = ['/proc/self/net/tcp', '/proc/self/net/tcp6'];
 
@@ -50,19 +51,11 @@ export async function recentTcpEntry(key: string | undefined): Promise<TcpEntry 
 export async function readTcpTable(): Promise<ReadonlyMap<string, TcpEntry>> {
   const entries = new Map<string, TcpEntry>();
   for (const path of TABLES) {
-    for (const line of (await readTable(path)).split('\n')) addLine(entries, line);
+    // Missing where a kernel has no IPv6.
+    const text = (await unless(['ENOENT'], readFile(path, 'latin1'))) ?? '';
+    for (const line of text.split('\n')) addLine(entries, line);
   }
   return entries;
-}
-
-async function readTable(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'latin1');
-  } catch (error) {
-    // A kernel without IPv6.
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
-    throw error;
-  }
 }
 
 /** The name of a socket's connection in the table; undefined when it has none (any more). */

@@ -1,5 +1,6 @@
 /** What tells one process and one boot of the host from another: a pid alone is reused. */
 import { readFile } from 'node:fs/promises';
+import { unless } from './errno.ts';
 
 /** The id of this boot, as the kernel gives it; changes with every reboot. */
 export async function readBootId(): Promise<string> {
@@ -14,12 +15,8 @@ const START_TIME_FIELD_BEHIND_NAME = 19;
  * @throws Error when it cannot be told: no descriptor is left
  */
 export async function isRunning(pid: number, startTime: string): Promise<boolean> {
-  try {
-    return startTimeOf(await readFile(`/proc/${pid}/stat`, 'utf8')) === startTime;
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH')) return false;
-    throw error;
-  }
+  const stat = await unless(['ENOENT', 'ESRCH'], readFile(`/proc/${pid}/stat`, 'utf8'));
+  return stat !== undefined && startTimeOf(stat) === startTime;
 }
 
 /** Start time of a process in clock ticks since boot; undefined when it is gone, or dead and only waiting to be reaped. */

@@ -23,3 +23,6 @@ export class BerthError extends Error {
     this.code = code;
   }
 }
+
+/** What an error says, whatever was thrown. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

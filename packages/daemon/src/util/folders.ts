@@ -1,7 +1,8 @@
 /** Makes folders with those above them that are missing. */
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { BerthError } from './errors.ts';
+import { errnoOf } from './errno.ts';
+import { BerthError, messageOf } from './errors.ts';
 
 /**
  * Makes a folder and what is missing above it. Not with Node's own `recursive`: where a file system answers ENOENT to every mkdir, as
@@ -20,7 +21,7 @@ async function makeOne(path: string, mode: number, mayMiss: boolean): Promise<bo
     await mkdir(path, { mode });
     return true;
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    const code = errnoOf(error);
     if (code === 'EEXIST' && (await stat(path)).isDirectory()) return true;
     if (code === 'ENOENT' && mayMiss && dirname(path) !== path) return false;
     throw error;
@@ -38,6 +39,6 @@ export async function makeOwnFolder(what: string, path: string, mode: number): P
 
 /** The error for a folder of a setting, saying what the system has said. */
 export const unusable = (what: string, cause: unknown): BerthError =>
-  new BerthError('failed-precondition', 'FOLDER_UNUSABLE', `${what}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+  new BerthError('failed-precondition', 'FOLDER_UNUSABLE', `${what}: ${messageOf(cause)}`, {
     cause,
   });

@@ -1,6 +1,7 @@
 /** The daemon's memory on disk: one directory per pod or container, small JSON files in it, each written atomically. */
 import { mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { errnoOf } from './errno.ts';
 import { isId } from './ids.ts';
 import { removeTree } from './trees.ts';
 
@@ -62,7 +63,7 @@ export class FileRecords implements Records {
       const parsed: unknown = JSON.parse(await readFile(join(this.#dir, id, `${file}.json`), 'utf8'));
       return parsed;
     } catch (error) {
-      if (error instanceof SyntaxError || (error instanceof Error && 'code' in error && error.code === 'ENOENT')) return undefined;
+      if (error instanceof SyntaxError || errnoOf(error) === 'ENOENT') return undefined;
       throw error;
     }
   }

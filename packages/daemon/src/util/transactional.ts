@@ -1,4 +1,17 @@
 /** A status that only one function changes: persisted first, then visible, one change at a time. */
+import type { Log } from './log.ts';
+
+/**
+ * For a `keep` that nobody can do anything about: what has happened is shown, the log says that it could not be written down, and the next
+ * start finds out again. Never rejects.
+ */
+export async function shownAnyway(log: Log, of: object, updated: Promise<unknown>): Promise<void> {
+  try {
+    await updated;
+  } catch (error) {
+    log.error({ ...of, err: error }, 'a change of state could not be written down');
+  }
+}
 
 /** Holds the status of one pod or container. */
 export class Transactional<S extends object> {
