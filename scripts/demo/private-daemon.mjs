@@ -26,12 +26,25 @@ export class PrivateDaemon {
     return this.#client;
   }
 
-  /** Starts it, or starts it again over what it left. @returns {Promise<string>} its ready line */
+  /**
+   * Starts it, or starts it again over what it left. Ctrl-C at the demo's terminal is not meant for the daemon, but can catch its
+   * process in the moment before that has a session of its own: that one is replaced.
+   * @returns {Promise<string>} its ready line
+   */
   async start() {
     mkdirSync(this.logs, { recursive: true });
+    for (;;) {
+      const ready = await this.#launch();
+      if (ready !== undefined) return ready;
+      if (this.#child?.signalCode === 'SIGINT') continue;
+      throw new Error(`berthd did not start:\n${readFileSync(join(this.dir, 'berthd.log'), 'utf8')}`);
+    }
+  }
+
+  /** @returns {Promise<string | undefined>} undefined when it ended, or took too long */
+  async #launch() {
     const flags = ['--root', join(this.dir, 'r'), '--state', join(this.dir, 's'), '--socket', this.socket];
     const args = [...flags, '--streaming-address', '127.0.0.1:0', '--default-image', defaultImage];
-    // A session of its own: ctrl-C at the demo's terminal is not meant for the daemon.
     const child = spawn(join(root, 'bin/berthd'), args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     this.#child = child;
     child.stderr.pipe(createWriteStream(join(this.dir, 'berthd.log'), { flags: 'a' }));
@@ -39,9 +52,13 @@ export class PrivateDaemon {
     child.stdout.setEncoding('utf8').on('data', (chunk) => (text += chunk));
     for (const end = performance.now() + READY_MS; performance.now() < end; await sleep(10)) {
       if (text.includes('\n')) return text.split('\n', 1)[0] ?? '';
-      if (child.exitCode !== null) break;
+      if (this.#ended) break;
     }
-    throw new Error(`berthd did not start:\n${readFileSync(join(this.dir, 'berthd.log'), 'utf8')}`);
+    return undefined;
+  }
+
+  get #ended() {
+    return this.#child === undefined || this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
   /** @param {NodeJS.Signals} signal */
@@ -49,7 +66,7 @@ export class PrivateDaemon {
     this.#client?.close();
     this.#client = undefined;
     const child = this.#child;
-    if (child === undefined) return;
+    if (child === undefined || this.#ended) return;
     const gone = new Promise((resolve) => child.once('exit', resolve));
     child.kill(signal);
     await Promise.race([gone, sleep(STOP_MS, undefined, { ref: false })]);
@@ -58,7 +75,7 @@ export class PrivateDaemon {
 
   /** Removes every pod, stops the daemon, removes its folders. */
   async close() {
-    if (this.#child === undefined || this.#child.exitCode !== null) await this.start();
+    if (this.#ended) await this.start();
     const { items } = await this.client.runtime.listPodSandbox({});
     for (const { id } of items) {
       await this.client.runtime.stopPodSandbox({ podSandboxId: id });

@@ -1,8 +1,9 @@
 /** The demo cleans up after itself, whatever ends it. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, globSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, globSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -45,6 +46,19 @@ for (const [signal, afterMs] of [
     await nothingLeft(folder);
   });
 }
+
+test('a daemon that Ctrl-C caught before it had a session of its own is replaced', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'bt-demo-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  // The launcher asks `readlink` where it is: the first to do so gets the signal in that moment.
+  const script = '#!/bin/sh\n[ -e "$0.done" ] || { : >"$0.done"; kill -INT "$PPID"; }\nexec /usr/bin/readlink "$@"\n';
+  writeFileSync(join(dir, 'readlink'), script, { mode: 0o755 });
+  const env = { ...process.env, PATH: `${dir}:${process.env['PATH']}` };
+  const { code, stdout, stderr } = await collect(spawn(process.execPath, [DEMO], { stdio: ['ignore', 'pipe', 'pipe'], env }));
+  assert.ok(existsSync(join(dir, 'readlink.done')));
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /all as expected; nothing is left behind/);
+});
 
 test('at a terminal, Ctrl-C before there is a shell: it ends at once, and nothing is left', async () => {
   const before = new Set(globSync('/tmp/berth-??????'));
