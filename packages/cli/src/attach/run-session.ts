@@ -8,7 +8,6 @@ import { DetachKeys } from '../terminal/detach-keys.ts';
 import { FdWriter } from '../terminal/fd-writer.ts';
 import { lineModeWith, rawMode } from '../terminal/raw-mode.ts';
 import { followWindow } from './follow-window.ts';
-import { readTls } from './tls.ts';
 
 export type SessionTarget = {
   readonly containerId: string;
@@ -48,8 +47,14 @@ export async function runSession(daemon: Daemon, target: SessionTarget, interrup
   const bySignal = (): Outcome => ({ kind: 'signal', name: interrupted.reason as NodeJS.Signals });
   let session: AttachSession;
   try {
-    const tls = await readTls(daemon.tls);
-    session = await daemon.lib.attach(daemon.client, containerId, { stdin, stderr: !tty, tty, from, tls, signal: interrupted });
+    session = await daemon.lib.attach(daemon.client, containerId, {
+      stdin,
+      stderr: !tty,
+      tty,
+      from,
+      tls: daemon.tls,
+      signal: interrupted,
+    });
   } catch (error) {
     if (interrupted.aborted) return bySignal();
     throw error;

@@ -4,7 +4,7 @@ import { exitCodeOfOutcome } from '../attach/exit-code.ts';
 import { runSession } from '../attach/run-session.ts';
 import { withTlsOptions } from '../attach/tls.ts';
 import { findContainer, streamFacts } from '../containers/lookup.ts';
-import { type Globals, withDaemon } from '../daemon.ts';
+import { type Globals, withSessions } from '../daemon.ts';
 import { CliError } from '../errors.ts';
 import { untilSignal } from '../terminal/signals.ts';
 import { conclude, globalsOf, newCommand } from './command.ts';
@@ -36,7 +36,7 @@ export const attachCommand = (): Command =>
     });
 
 async function attach(globals: Globals, reference: string, { stdin, from, detachKeys }: AttachOptions): Promise<number> {
-  return await withDaemon(globals, async (daemon) => {
+  return await withSessions(globals, async (daemon) => {
     using interrupted = untilSignal();
     const { id: containerId, state } = await findContainer(daemon, reference);
     if (state !== CONTAINER_RUNNING) {

@@ -7,7 +7,7 @@ import { withTlsOptions } from '../attach/tls.ts';
 import { type LeftBehind, leftBehind } from '../containers/left-behind.ts';
 import { type Made, makeContainer, type MakeOptions, removeContainer } from '../containers/make.ts';
 import { LABELS } from '../containers/labels.ts';
-import { type Daemon, type Globals, withDaemon } from '../daemon.ts';
+import { type Daemon, type Globals, withDaemon, withSessions } from '../daemon.ts';
 import { CliError } from '../errors.ts';
 import { print } from '../output/print.ts';
 import { untilSignal } from '../terminal/signals.ts';
@@ -45,7 +45,7 @@ async function run(globals: Globals, image: string, command: readonly string[], 
   if (interactive && tty && !detach && !process.stdin.isTTY) {
     throw new CliError('-t with -i needs a terminal on stdin; leave out -t to use a pipe');
   }
-  return await withDaemon(globals, async (daemon) => {
+  return await (detach ? withDaemon : withSessions)(globals, async (daemon) => {
     using interrupted = detach ? undefined : untilSignal();
     const made = await makeContainer(daemon, image, command, interactive && !tty && !detach, options);
     using left = remove ? leftBehind(made.name) : undefined;

@@ -4,7 +4,7 @@ import { containerExitCode, exitCodeOfOutcome } from '../attach/exit-code.ts';
 import { foreground } from '../attach/foreground.ts';
 import { withTlsOptions } from '../attach/tls.ts';
 import { findContainer, streamFacts } from '../containers/lookup.ts';
-import { type Daemon, type Globals, withDaemon } from '../daemon.ts';
+import { type Daemon, type Globals, withDaemon, withSessions } from '../daemon.ts';
 import { CliError } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { untilSignal } from '../terminal/signals.ts';
@@ -31,7 +31,7 @@ async function start(globals: Globals, references: readonly string[], options: S
   const [first, ...more] = references;
   const attach = options.attach === true || options.interactive === true;
   if (attach && more.length > 0) throw new CliError('only one container can be shown; leave out -a and -i to start several');
-  return await withDaemon(globals, async (daemon) => {
+  return await (attach ? withSessions : withDaemon)(globals, async (daemon) => {
     if (attach && first !== undefined) return await startAndShow(daemon, first, options);
     let code: number = EXIT.ok;
     for (const reference of references) {

@@ -1,7 +1,7 @@
 // Makes a container in a pod of its own, and takes both away again.
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { mkdir, readdir, realpath, rm, rmdir } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import type { Container, PodSandbox } from '@berth/cri-api';
 import type { Daemon } from '../daemon.ts';
 import { CliError, isNotFound, isRpcError } from '../errors.ts';
@@ -30,7 +30,7 @@ export async function makeContainer(
   const name = options.name === undefined ? inventName(image) : checkName(options.name);
   const config = containerConfig(name, image, command, stdinOnce, options);
   const logs = resolve(options.logDir);
-  if (NO_FOLDERS.test(logs)) throw new CliError(`no log can be kept in ${options.logDir}; choose another --log-dir`);
+  if (NO_FOLDERS.test(await landing(logs))) throw new CliError(`no log can be kept in ${options.logDir}; choose another --log-dir`);
   const logDirectory = join(logs, `${name}-${randomBytes(4).toString('hex')}`);
   const pod = podConfig(name, logDirectory, options);
   const { runtime } = daemon.client;
@@ -47,6 +47,15 @@ export async function makeContainer(
       throw new CliError(`the name "${name}" is taken; remove its owner with "berth rm ${name}", or choose another with --name`);
     }
     throw error;
+  }
+}
+
+/** Where a path leads, links followed as far as it is there. */
+async function landing(path: string): Promise<string> {
+  for (let known = path; ; known = dirname(known)) {
+    const real = await realpath(known).catch(() => undefined);
+    if (real !== undefined) return join(real, relative(known, path));
+    if (known === '/') return path;
   }
 }
 
