@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -70,15 +71,15 @@ int log_init(struct log_file *log, const char *dir, const char *path, uint32_t p
   return error;
 }
 
-// Counts what is lost, up to `offset`; the next record that gets through begins a new segment.
-static void lose(struct log_file *log, uint64_t offset, int error) {
-  if (offset == log->offset) return;
+// What has been appended and is not written is lost; the next record that gets through begins a new segment.
+static void lose(struct log_file *log, int error) {
+  if (log->end == log->offset) return;
   if (!log->hole) log->losses++;
   log->hole = true;
   log->report = true;
-  log->bytes_lost += offset - log->offset;
+  log->bytes_lost += log->end - log->offset;
   log->last_error = error;
-  log->offset = offset;
+  log->offset = log->end;
 }
 
 // Stream bytes in `bytes` bytes of whole records: the content, and the newline where the record ends a line.
@@ -103,8 +104,31 @@ static void check_truncated(struct log_file *log, size_t uncounted) {
   index_begin(log->index, log->offset, log->inode, log->device, log->position);
 }
 
-// Writes the buffered records, which reach up to `offset`. What a full disk cuts off is cut back to the last whole record.
-static void write_records(struct log_file *log, uint64_t offset) {
+// Everything that is buffered, with what was left where it is.
+static ssize_t write_out(const struct log_file *log, size_t bytes) {
+  struct iovec vector[2 * LOG_LEFT_MOST + 1];
+  int count = 0;
+  size_t at = 0;
+  for (unsigned i = 0; i < log->left_count; i++) {
+    const struct log_left *left = &log->left[i];
+    vector[count++] = (struct iovec){log->buffer + at, left->at - at};
+    vector[count++] = (struct iovec){(void *)(uintptr_t)left->data, left->bytes};
+    at = left->at + left->bytes;
+  }
+  // A record ends with a newline of ours: something is behind the last.
+  vector[count++] = (struct iovec){log->buffer + at, bytes - at};
+  ssize_t written;
+  do written = writev(log->fd, vector, count);
+  while (written < 0 && errno == EINTR);
+  return written;
+}
+
+static void take_in(struct log_file *log) {
+  for (unsigned i = 0; i < log->left_count; i++) memcpy(log->buffer + log->left[i].at, log->left[i].data, log->left[i].bytes);
+}
+
+// What a full disk cuts off is cut back to the last whole record.
+void log_write(struct log_file *log) {
   if (log->buffered == 0) return;
   size_t bytes = log->buffered;
   log->buffered = 0;
@@ -112,12 +136,12 @@ static void write_records(struct log_file *log, uint64_t offset) {
       log->offset - log->index->positions[log->index->position_count - 1].offset >= INDEX_STEP) {
     check_truncated(log, 0);
   }
-  ssize_t written;
-  do written = write(log->fd, log->buffer, bytes);
-  while (written < 0 && errno == EINTR);
+  ssize_t written = write_out(log, bytes);
+  if (written > 0 && (size_t)written < bytes) take_in(log);
+  log->left_count = 0;
   int error = written < 0 ? errno : ENOSPC;
   if (written <= 0) {
-    lose(log, offset, error);
+    lose(log, error);
     return;
   }
   size_t whole = (size_t)written, torn = 0;
@@ -138,11 +162,11 @@ static void write_records(struct log_file *log, uint64_t offset) {
     else index_mark(log->index, log->offset, log->position);
     log->hole = false;
     log->position += whole;
-    log->offset = whole == bytes ? offset : log->offset + content_bytes(log->buffer, whole);
+    log->offset = whole == bytes ? log->end : log->offset + content_bytes(log->buffer, whole);
     index_extend(log->index, log->offset, log->position);
   }
   log->position += torn;
-  lose(log, offset, error);
+  lose(log, error);
 }
 
 static void format_digits(char *out, unsigned value, int digits) {
@@ -169,10 +193,10 @@ static void stamp(struct log_file *log) {
   format_digits(p + 20, (unsigned)(now % 1000000000u), 9);
 }
 
-// Puts one record into the buffer: what is pending and then `bytes` bytes. `offset` is that of the record's first byte.
-static void add_record(struct log_file *log, uint8_t stream, char kind, const uint8_t *data, size_t bytes, uint64_t offset) {
+// Puts one record into the buffer: what is pending and then `bytes` bytes.
+static void add_record(struct log_file *log, uint8_t stream, char kind, const uint8_t *data, size_t bytes) {
   size_t need = LOG_HEAD + log->pending + bytes + 1;
-  if (log->buffered + need > LOG_BUFFER) write_records(log, offset);
+  if (log->buffered + need > LOG_BUFFER) log_write(log);
   uint8_t *p = log->buffer + log->buffered;
   memcpy(p, log->time, 30);
   memcpy(p + 30, stream == 1 ? " stdout " : " stderr ", 8);
@@ -181,39 +205,40 @@ static void add_record(struct log_file *log, uint8_t stream, char kind, const ui
   p += LOG_HEAD;
   if (log->pending > 0) memcpy(p, log->partial, log->pending);
   p += log->pending;
-  copy_line(p, data, bytes);
+  if (bytes >= LOG_LEFT_LEAST && log->left_count < LOG_LEFT_MOST) {
+    log->left[log->left_count++] = (struct log_left){(size_t)(p - log->buffer), bytes, data};
+  } else {
+    copy_line(p, data, bytes);
+  }
   p[bytes] = '\n';
   log->buffered += need;
+  log->end += log->pending + bytes + (kind == 'F' ? 1 : 0);
   log->pending = 0;
 }
 
 void log_flush_partial(struct log_file *log) {
-  if (!log->enabled || log->pending == 0) return;
-  uint64_t end = log->offset + log->pending;
-  stamp(log);
-  add_record(log, log->pending_stream, 'P', NULL, 0, log->offset);
-  write_records(log, end);
+  if (log->pending > 0) {
+    stamp(log);
+    add_record(log, log->pending_stream, 'P', NULL, 0);
+  }
+  log_write(log);
 }
 
 void log_append(struct log_file *log, uint8_t stream, const uint8_t *data, size_t bytes, uint64_t now) {
   if (!log->enabled || bytes == 0) return;
   if (log->pending > 0 && log->pending_stream != stream) log_flush_partial(log);
   stamp(log);
-  uint64_t at = log->offset;  // offset of the next record's first byte
   const uint8_t *end = data + bytes;
   while (data < end) {
     size_t room = LOG_MAX_CONTENT - log->pending;
     size_t look = (size_t)(end - data) < room + 1 ? (size_t)(end - data) : room + 1;
     const uint8_t *newline = find_newline(data, look);
-    uint64_t begin = at;
     if (newline != NULL) {
       size_t content = (size_t)(newline - data);
-      at += log->pending + content + 1;
-      add_record(log, stream, 'F', data, content, begin);
+      add_record(log, stream, 'F', data, content);
       data = newline + 1;
     } else if ((size_t)(end - data) >= room) {
-      at += log->pending + room;
-      add_record(log, stream, 'P', data, room, begin);
+      add_record(log, stream, 'P', data, room);
       data += room;
     } else {
       if (log->pending == 0) log->pending_since = now;
@@ -224,7 +249,6 @@ void log_append(struct log_file *log, uint8_t stream, const uint8_t *data, size_
       data = end;
     }
   }
-  write_records(log, at);
 }
 
 int log_reopen(struct log_file *log) {

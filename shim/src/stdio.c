@@ -13,8 +13,10 @@
 #include "shim.h"
 #include "util.h"
 
-// A busy pipe gets this size; quiet ones keep the kernel's 64 KiB, whose bookkeeping is a sixteenth.
+// A busy pipe gets this size; quiet ones keep the kernel's 64 KiB, whose bookkeeping is a sixteenth. With a log as much as is written at
+// once: what is larger is out of the processor's cache when it is read.
 #define PIPE_BYTES (1024 * 1024)
+#define LOGGED_PIPE_BYTES LOG_BATCH
 // Reads of one stream per turn of the loop: the other one and the daemon's requests come in between.
 #define READS_PER_TURN 16
 
@@ -97,53 +99,70 @@ static void source_end(struct shim *shim, struct source *source) {
   source->ended = true;
 }
 
-// Before output leaves the ring: a partial line goes to the log (LOCATE says the log has what the ring has not), and the daemon is asked.
+// Before output leaves the ring: what is appended, and a partial line too, goes to the log (LOCATE says the log has what the ring has not), and the daemon is asked.
 static bool may_evict(void *context, const struct ring_record *record, const uint8_t *data) {
   struct shim *shim = context;
   if (!output_release(shim, record, data)) return false;
-  if (shim->log.pending > 0 && record->offset + record->bytes > shim->log.offset) log_flush_partial(&shim->log);
+  uint64_t end = record->offset + record->bytes;
+  if (end > shim->log.offset) log_write(&shim->log);
+  if (end > shim->log.offset && shim->log.pending > 0) log_flush_partial(&shim->log);
   return true;
 }
 
 // Most that one read takes: a frame, and never so much of a small ring that little else would be in it.
 static uint32_t most_at_once(const struct ring *ring) { return ring->size / 4 < FRAME_MAX_DATA ? ring->size / 4 : FRAME_MAX_DATA; }
 
-void source_read(struct shim *shim, struct source *source) {
-  uint32_t most = most_at_once(&shim->ring);
-  source->retry_at = 0;
-  for (int turn = 0; turn < READS_PER_TURN && !source->ended; turn++) {
-    uint8_t *space;
-    uint32_t room = ring_reserve(&shim->ring, most, &space, may_evict, shim);
-    shim->held = room == 0;
-    if (room == 0) break;
-    ssize_t n = read(source->fd, space, room);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) break;
-    if (n <= 0) {
-      // A terminal that nobody has open gives EIO until somebody opens it again; only init's end makes that the end.
-      if (n < 0 && errno == EIO && shim->config.tty && shim->phase < PHASE_ENDING) {
-        source->retry_at = shim->now + TTY_POLL_MS;
-        source_arm(shim, source, false);
-        return;
-      }
-      source_end(shim, source);
-      break;
-    }
-    if (n >= (ssize_t)RING_MIN_READ) {
-      shim->big_buffers = true;
-      shim->busy_at = shim->now;
-    }
-    log_append(&shim->log, source->stream, space, (size_t)n, shim->now);
-    uint64_t before = shim->ring.next;
-    uint32_t position = ring_commit(&shim->ring, source->stream, (uint32_t)n);
-    output_committed(shim, position, before);
-    output_flush(shim);
-    if ((uint32_t)n < room) break;
-    if (!source->grown && (uint32_t)n >= most) {
-      source->grown = true;
-      fcntl(source->fd, F_SETPIPE_SZ, PIPE_BYTES);
-    }
+// Writes down what has been read, and only then shows it.
+static void publish(struct shim *shim) {
+  log_write(&shim->log);
+  output_flush(shim);
+}
+
+// One read, into the ring and to the log. Gives its bytes, 0 when there is no room, nothing to read now, or never again. `full`: more may wait.
+static uint32_t read_once(struct shim *shim, struct source *source, uint32_t most, bool *full) {
+  uint8_t *space;
+  uint32_t room = ring_reserve(&shim->ring, most, &space, may_evict, shim);
+  shim->held = room == 0;
+  if (room == 0) return 0;
+  ssize_t n = read(source->fd, space, room);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+  if (n <= 0) {
+    // A terminal that nobody has open gives EIO until somebody opens it again; only init's end makes that the end.
+    if (n < 0 && errno == EIO && shim->config.tty && shim->phase < PHASE_ENDING) source->retry_at = shim->now + TTY_POLL_MS;
+    else source_end(shim, source);
+    return 0;
   }
-  if (!shim->held && !source->ended) source_arm(shim, source, true);
+  if (n >= (ssize_t)RING_MIN_READ) {
+    shim->big_buffers = true;
+    shim->busy_at = shim->now;
+  }
+  log_append(&shim->log, source->stream, space, (size_t)n, shim->now);
+  uint64_t before = shim->ring.next;
+  uint32_t position = ring_commit(&shim->ring, source->stream, (uint32_t)n);
+  output_committed(shim, position, before);
+  if (!source->grown && (uint32_t)n >= most) {
+    source->grown = true;
+    fcntl(source->fd, F_SETPIPE_SZ, shim->log.enabled ? LOGGED_PIPE_BYTES : PIPE_BYTES);
+  }
+  *full = (uint32_t)n == room;
+  return (uint32_t)n;
+}
+
+void source_read(struct shim *shim, struct source *source) {
+  uint32_t most = most_at_once(&shim->ring), unseen = 0;
+  bool more = true;
+  source->retry_at = 0;
+  for (int turn = 0; turn < READS_PER_TURN && more; turn++) {
+    uint32_t n = read_once(shim, source, most, &more);
+    unseen += n;
+    if (n > 0 && more && shim->log.enabled && unseen + most <= LOG_BATCH) continue;
+    // Room may be had from what is on its way out.
+    more = more && (n > 0 || (shim->held && unseen > 0));
+    if (unseen > 0) publish(shim);
+    unseen = 0;
+  }
+  if (unseen > 0) publish(shim);
+  source_arm(shim, source, !shim->held && !source->ended && source->retry_at == 0);
 }
 
 void sources_update(struct shim *shim) {

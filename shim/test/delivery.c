@@ -65,6 +65,8 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags) {
   struct iovec pieces[MOST_PIECES];
   size_t bytes = 0, count = message->msg_iovlen;
   CHECK(count <= MOST_PIECES);
+  // Nobody sees what is not written down.
+  CHECK(shim.log.buffered == 0);
   for (size_t i = 0; i < count; i++) bytes += message->msg_iov[i].iov_len;
   size_t left = part_of(bytes);
   for (size_t i = 0; i < count; i++) {

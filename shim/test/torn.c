@@ -1,11 +1,12 @@
 // Tests of the log when a write takes only a part, the half record cannot be cut off, or somebody truncates the file under us: what is
-// in the file are whole records, and LOCATE points at the right ones. write(2) and ftruncate(2) are ours here (the linker's --wrap).
+// in the file are whole records, and LOCATE points at the right ones. writev(2) and ftruncate(2) are ours here (the linker's --wrap).
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -20,12 +21,19 @@
 static size_t short_write;  // the next write takes only this much; 0: all
 static bool append_only;    // as a file with `chattr +a`
 
-ssize_t __real_write(int fd, const void *data, size_t bytes);
-ssize_t __wrap_write(int fd, const void *data, size_t bytes);
-ssize_t __wrap_write(int fd, const void *data, size_t bytes) {
-  if (short_write > 0 && bytes > short_write) bytes = short_write;
+ssize_t __real_writev(int fd, const struct iovec *vector, int count);
+ssize_t __wrap_writev(int fd, const struct iovec *vector, int count);
+ssize_t __wrap_writev(int fd, const struct iovec *vector, int count) {
+  if (short_write == 0) return __real_writev(fd, vector, count);
+  struct iovec pieces[2 * LOG_LEFT_MOST + 1];
+  CHECK(count <= (int)(2 * LOG_LEFT_MOST + 1));
+  for (int i = 0; i < count; i++) {
+    pieces[i] = vector[i];
+    if (pieces[i].iov_len > short_write) pieces[i].iov_len = short_write;
+    short_write -= pieces[i].iov_len;
+  }
   short_write = 0;
-  return __real_write(fd, data, bytes);
+  return __real_writev(fd, pieces, count);
 }
 
 int __real_ftruncate(int fd, off_t length);
@@ -57,6 +65,7 @@ static void append(unsigned lines) {
   CHECK(lines <= LINES_AT_ONCE);
   for (unsigned i = 0; i < lines; i++) snprintf(text + LINE * i, LINE + 1, "%099u\n", next_line++);
   log_append(&log_file, 1, (const uint8_t *)text, LINE * lines, 0);
+  log_write(&log_file);
 }
 
 static uint64_t size(void) {
@@ -111,6 +120,49 @@ static void test_short(void) {
   check_lost(13, 20);
   check_located(20);
   end();
+}
+
+// Long content is not in the buffer: what a short write leaves of it is found all the same. Lines of both kinds, more long ones than
+// are left where they are, and cuts everywhere about the ends of records.
+static void test_short_long(void) {
+  static const unsigned lengths[] = {LOG_LEFT_LEAST, 50, 3 * LOG_LEFT_LEAST, 1, LOG_LEFT_LEAST - 1};
+  static uint8_t text[LOG_BATCH], file[LOG_BUFFER], found[LOG_BUFFER];
+  size_t bytes = 0, records = 0, ends[200], offsets[200];
+  unsigned lines = 0;
+  for (;; lines++) {
+    unsigned length = lengths[lines % 5];
+    if (bytes + length + 1 > sizeof text || records + LOG_HEAD + length + 1 > sizeof file) break;
+    memset(text + bytes, 'a' + (int)(lines % 26), length);
+    memcpy(file + records + LOG_HEAD, text + bytes, length);
+    text[bytes + length] = file[records + LOG_HEAD + length] = '\n';
+    offsets[lines] = bytes += length + 1;
+    ends[lines] = records += LOG_HEAD + length + 1;
+  }
+  CHECK(lines > 3 * LOG_LEFT_MOST / 2);
+  for (unsigned line = 1; line < lines; line++) {
+    for (int by = -1; by <= (int)LOG_HEAD + 2; by += 1 + (int)(line % 7)) {
+      begin("a short write of long lines");
+      short_write = ends[line - 1] + (size_t)by;
+      log_append(&log_file, 1, text, offsets[line], 0);
+      log_write(&log_file);
+      unsigned whole = line - (by < 0) + (by >= 0 && ends[line - 1] + (size_t)by >= ends[line]);
+      size_t expected = whole == 0 ? 0 : ends[whole - 1];
+      CHECK(size() == expected && log_file.position == expected);
+      CHECK(log_file.bytes_lost == offsets[line] - (whole == 0 ? 0 : offsets[whole - 1]));
+      int fd = open(path, O_RDONLY | O_CLOEXEC);
+      CHECK(fd >= 0 && read(fd, found, sizeof found) == (ssize_t)expected);
+      close(fd);
+      for (size_t at = 0; at < expected;) {
+        const uint8_t *newline = memchr(found + at, '\n', expected - at);
+        CHECK(newline != NULL);
+        size_t record = (size_t)(newline - found) - at + 1;
+        CHECK(memcmp(found + at + 29, "Z stdout F ", 11) == 0);
+        CHECK(memcmp(found + at + LOG_HEAD, file + at + LOG_HEAD, record - LOG_HEAD) == 0);
+        at += record;
+      }
+      end();
+    }
+  }
 }
 
 static void test_truncated(void) {
@@ -174,6 +226,7 @@ int main(void) {
   CHECK(mkdtemp(directory) != NULL);
   snprintf(path, sizeof path, "%s/log", directory);
   test_short();
+  test_short_long();
   test_truncated();
   for (unsigned left = 0; left < 20; left += 5) {
     test_truncated_short(left, false);
