@@ -11,6 +11,37 @@
 #include "shim.h"
 #include "util.h"
 
+// Input that the daemon has put into the pipe waits for a program that reads in lumps of the pipe's size: a larger one lets both go on.
+#define PIPE_BYTES (256 * 1024)
+// Who fills the pipe so often within a moment sends more than keystrokes.
+#define TIMES_FULL 8
+
+// Besides that nobody reads any more: each time that the pipe has been full, until it has been that often enough.
+static uint32_t quiet_events(const struct stdin_queue *in) { return in->full < TIMES_FULL ? EPOLLOUT | EPOLLET : 0u; }
+
+void input_begin(struct shim *shim) {
+  if (!shim->config.tty && shim->in.state == STDIN_OPEN) watch(shim, shim->in.fd, quiet_events(&shim->in), WATCH_IN);
+}
+
+void input_was_full(struct shim *shim) {
+  struct stdin_queue *in = &shim->in;
+  if (in->state != STDIN_OPEN || in->full >= TIMES_FULL) return;
+  shim->big_buffers = true;
+  shim->busy_at = shim->now;
+  if (++in->full < TIMES_FULL) return;
+  if (!in->grown) fcntl(in->fd, F_SETPIPE_SZ, PIPE_BYTES);
+  in->grown = true;
+  watch(shim, in->fd, quiet_events(in), WATCH_IN);
+}
+
+void input_rest(struct shim *shim) {
+  struct stdin_queue *in = &shim->in;
+  if (in->state != STDIN_OPEN || in->full == 0) return;
+  in->full = 0;
+  if (in->grown) in->grown = !shrink_pipe(in->fd);
+  if (!in->armed) watch(shim, in->fd, quiet_events(in), WATCH_IN);
+}
+
 static void arm(struct shim *shim, bool on) {
   struct stdin_queue *in = &shim->in;
   if (in->armed == on) return;
@@ -21,7 +52,7 @@ static void arm(struct shim *shim, bool on) {
     if (!on) in->by_time = false;
     stdio_watch_terminal(shim);
   } else {
-    watch(shim, in->fd, on ? EPOLLOUT : 0, WATCH_IN);
+    watch(shim, in->fd, on ? EPOLLOUT : quiet_events(in), WATCH_IN);
   }
 }
 

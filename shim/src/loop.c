@@ -69,7 +69,8 @@ static void dispatch(struct shim *shim, uint32_t what, uint32_t events) {
     case WATCH_ERR: if (shim->err.fd >= 0) source_read(shim, &shim->err); break;
     case WATCH_IN:
       if (events & EPOLLERR) input_close(shim, 2);
-      else input_write(shim);
+      else if (shim->in.armed) input_write(shim);
+      else input_was_full(shim);
       break;
     case WATCH_CONN:
       if (shim->conn.fd >= 0 && (events & ~(uint32_t)EPOLLOUT)) connection_input(shim);
@@ -105,6 +106,8 @@ static int next_timeout(const struct shim *shim) {
 static void rest(struct shim *shim) {
   if (!shim->big_buffers || shim->now - shim->busy_at < IDLE_MS) return;
   shim->big_buffers = false;
+  sources_rest(shim);
+  input_rest(shim);
   log_idle(&shim->log);
   if (shim->in.bytes == 0) drop_pages(shim->in.buffer, STDIN_QUEUE);
   drop_pages(shim->input, FRAME_MAX_DATA);

@@ -37,6 +37,9 @@
 #define LXC_WORDS 2048u
 // Big buffers that were not used for this long are given back.
 #define IDLE_MS 1000u
+// Every pipe begins with what the kernel gives, and goes back to it: a user's pipes have 64 MiB in all (pipe(7)), and who is over it, such
+// as root in any container, gets the smallest.
+#define QUIET_PIPE_BYTES (64 * 1024)
 // A terminal that nobody has open, and one that does not say when it takes input again, are looked at this often.
 #define TTY_POLL_MS 50u
 
@@ -68,6 +71,8 @@ struct stdin_queue {
   uint8_t state;
   bool close_asked;
   bool armed;
+  bool grown;           // the pipe has its large size
+  unsigned full;        // times that the pipe has been full, lately
   uint8_t *buffer;
   uint32_t head, bytes;
   uint32_t returnable;  // taken by the container, credit not returned yet
@@ -174,8 +179,17 @@ void sources_update(struct shim *shim);
 void stdio_watch_terminal(struct shim *shim);
 bool sources_ended(const struct shim *shim);
 void stdio_close(struct shim *shim);
+// Nothing is busy.
+void sources_rest(struct shim *shim);
+// Gives a pipe its first size again; false while more is in it.
+bool shrink_pipe(int fd);
 
 // input.c: stdin.
+void input_begin(struct shim *shim);
+// The pipe was full and has room: of input that the daemon writes itself this is all that is seen here.
+void input_was_full(struct shim *shim);
+// Nothing is busy.
+void input_rest(struct shim *shim);
 void input_take(struct shim *shim, const uint8_t *data, size_t bytes);
 void input_write(struct shim *shim);
 void input_close(struct shim *shim, uint8_t reason);

@@ -13,8 +13,8 @@
 #include "shim.h"
 #include "util.h"
 
-// A busy pipe gets this size; quiet ones keep the kernel's 64 KiB, whose bookkeeping is a sixteenth. With a log as much as is written at
-// once: what is larger is out of the processor's cache when it is read.
+// A busy pipe gets this size until it is quiet. With a log as much as is written at once: what is larger is out of the processor's cache
+// when it is read.
 #define PIPE_BYTES (1024 * 1024)
 #define LOGGED_PIPE_BYTES LOG_BATCH
 // Reads of one stream per turn of the loop: the other one and the daemon's requests come in between.
@@ -90,8 +90,7 @@ static void source_arm(struct shim *shim, struct source *source, bool on) {
 void stdio_begin(struct shim *shim) {
   source_arm(shim, &shim->out, true);
   source_arm(shim, &shim->err, true);
-  // Nothing asked of: only that nobody can read it any more.
-  if (!shim->config.tty && shim->in.state == STDIN_OPEN) watch(shim, shim->in.fd, 0, WATCH_IN);
+  input_begin(shim);
 }
 
 static void source_end(struct shim *shim, struct source *source) {
@@ -175,6 +174,19 @@ void sources_update(struct shim *shim) {
   }
   if (shim->out.retry_at == 0 && !shim->out.ended) source_arm(shim, &shim->out, !shim->held);
   if (!shim->err.ended) source_arm(shim, &shim->err, !shim->held);
+}
+
+bool shrink_pipe(int fd) { return fcntl(fd, F_SETPIPE_SZ, QUIET_PIPE_BYTES) >= 0 || errno != EBUSY; }
+
+static void source_rest(struct shim *shim, struct source *source) {
+  if (shim->config.tty || !source->grown || source->fd < 0) return;
+  // What is in it will be read, and then it is looked at again.
+  source->grown = !shrink_pipe(source->fd);
+}
+
+void sources_rest(struct shim *shim) {
+  source_rest(shim, &shim->out);
+  source_rest(shim, &shim->err);
 }
 
 bool sources_ended(const struct shim *shim) { return shim->out.ended && shim->err.ended; }

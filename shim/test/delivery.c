@@ -336,6 +336,7 @@ static void step(void) {
     if (!peer.subscribed || chance(10) == 0) subscribe_somewhere();
   } else if (what == 185) {
     if (chance(5) == 0) peer_comes();
+    sources_rest(&shim);
   } else if (what == 186) {
     // A daemon that is stopped for a while: with a log it falls behind, without one it is left.
     shim.now += chance(2) ? LATE_MS : STALL_MS;

@@ -3,7 +3,18 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Container, logBytes, readLog, SKIP, until } from './support/container.ts';
@@ -134,6 +145,110 @@ test(
     }
   },
 );
+
+const PAGE = Buffer.alloc(4096);
+
+/** Writes pages into a pipe without waiting for room, for so long or until it is full. Gives the bytes that it has taken. */
+function fill(path: string, ms?: number): number {
+  const pipe = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+  const end = performance.now() + (ms ?? 0);
+  let bytes = 0;
+  let full = false;
+  try {
+    while (ms === undefined ? !full : performance.now() < end) {
+      try {
+        bytes += writeSync(pipe, PAGE);
+      } catch (error) {
+        assert.equal((error as NodeJS.ErrnoException).code, 'EAGAIN');
+        full = true;
+      }
+    }
+    return bytes;
+  } finally {
+    closeSync(pipe);
+  }
+}
+
+test('a pipe grows while much goes through it, and gives that back when it is quiet: stdin', options, async () => {
+  await using container = new Container({ args: ['sha256sum'], stdin: true });
+  const peer = await container.attach();
+  const { path } = peer.offeredPipe ?? assert.fail('no pipe is offered');
+  const { initPid } = peer.welcome;
+  const empty = async (): Promise<boolean> => (await peer.stdinState()).unread === 0;
+  let total = 0;
+  /** What the pipe holds now, with nothing in it before. */
+  const size = async (): Promise<number> => {
+    await until(empty, 'all input is read');
+    process.kill(initPid, 'SIGSTOP');
+    const bytes = fill(path);
+    process.kill(initPid, 'SIGCONT');
+    total += bytes;
+    return bytes;
+  };
+  assert.equal(await size(), 64 * 1024);
+  await until(async () => {
+    total += fill(path, 200);
+    return (await size()) === 256 * 1024;
+  }, 'the pipe has grown');
+  // A program that reads nothing keeps what is in the pipe, all of it.
+  await until(empty, 'all input is read');
+  process.kill(initPid, 'SIGSTOP');
+  total += fill(path);
+  await sleep(1500);
+  process.kill(initPid, 'SIGCONT');
+  await until(async () => {
+    await sleep(1500);
+    return (await size()) === 64 * 1024;
+  }, 'the pipe has its first size again');
+  peer.closeStdin();
+  await peer.exit();
+  const hash = createHash('sha256');
+  for (let left = total; left > 0; left -= PAGE.length) hash.update(PAGE);
+  assert.equal(peer.text(), `${hash.digest('hex')}  -\n`);
+  await peer.leave();
+});
+
+for (const log of [true, false]) {
+  test(
+    `a pipe grows while much goes through it, and gives that back when it is quiet: output, ${log ? 'with' : 'without'} a log`,
+    options,
+    async () => {
+      const script = 'while read line; do head -c 16777216 /dev/zero; done';
+      await using container = new Container({ args: ['sh', '-c', script], stdin: true, log });
+      const peer = await container.attach();
+      const { initPid, shimPid } = peer.welcome;
+      const size = (): number => {
+        process.kill(shimPid, 'SIGSTOP');
+        const bytes = fill(`/proc/${initPid}/fd/1`);
+        process.kill(shimPid, 'SIGCONT');
+        return bytes;
+      };
+      let total = 0;
+      const settled = async (): Promise<void> => await peer.until(() => Math.max(peer.next, 0) === total);
+      const measured = async (): Promise<number> => {
+        await settled();
+        const bytes = size();
+        total += bytes;
+        return bytes;
+      };
+      assert.equal(await measured(), 64 * 1024);
+      await until(async () => {
+        peer.stdin('again\n');
+        total += 16 * MIB;
+        return (await measured()) === (log ? 256 * 1024 : MIB);
+      }, 'the pipe has grown');
+      await until(async () => {
+        await settled();
+        await sleep(1500);
+        return (await measured()) === 64 * 1024;
+      }, 'the pipe has its first size again');
+      peer.closeStdin();
+      const exit = await peer.exit();
+      assert.equal(exit.offset, total);
+      await peer.leave();
+    },
+  );
+}
 
 test('without stdin it is empty', options, async () => {
   await using container = new Container({ args: ['sh', '-c', 'wc -c'] });

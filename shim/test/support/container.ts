@@ -403,9 +403,9 @@ export class Pause {
   }
 }
 
-export async function until(test: () => boolean, what: string): Promise<void> {
+export async function until(test: () => boolean | Promise<boolean>, what: string): Promise<void> {
   const end = Date.now() + WAIT_MS;
-  while (!test()) {
+  while (!(await test())) {
     if (Date.now() > end) throw new Error(`not within ${WAIT_MS} ms: ${what}`);
     await sleep(5);
   }
