@@ -145,7 +145,7 @@ static bool on_request(void *context, const struct request *request) {
       // The stdin of a terminal is the terminal: it cannot be closed alone.
       if (shim->config.tty || shim->in.state != STDIN_OPEN) break;
       shim->in.close_asked = true;
-      if (shim->in.bytes == 0) input_close(shim, 1);
+      if (shim->in.bytes == 0) input_finish(shim);
       break;
     case REQUEST_RESIZE:
       resize(shim, request);

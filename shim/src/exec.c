@@ -243,7 +243,7 @@ void exec_status(struct shim *shim) {
   connection_open(shim, FD_CONNECTION);
   // Output is read once the daemon has subscribed (sources_update); stdin may be used at once.
   shim->held = true;
-  if (!shim->config.tty && shim->in.state == STDIN_OPEN) watch(shim, shim->in.fd, 0, WATCH_IN);
+  input_begin(shim);
   if (shim->exit_seen) ending_begin(shim, shim->finished_ns);
 }
 

@@ -13,10 +13,12 @@
 
 // Input that the daemon has put into the pipe waits for a program that reads in lumps of the pipe's size: a larger one lets both go on.
 #define PIPE_BYTES (256 * 1024)
-// Who fills the pipe so often within a moment sends more than keystrokes.
-#define TIMES_FULL 8
+// Who fills the pipe so often within IDLE_MS sends more than keystrokes.
+#define TIMES_FULL 8u
+// What is left of a lot of input is read within moments; the end of it is not seen before.
+#define CLOSE_TICK_MS 5u
 
-// Besides that nobody reads any more: each time that the pipe has been full, until it has been that often enough.
+// Besides that nobody reads any more: each time that the pipe has been full, and once for being watched, until that is often enough.
 static uint32_t quiet_events(const struct stdin_queue *in) { return in->full < TIMES_FULL ? EPOLLOUT | EPOLLET : 0u; }
 
 void input_begin(struct shim *shim) {
@@ -26,20 +28,20 @@ void input_begin(struct shim *shim) {
 void input_was_full(struct shim *shim) {
   struct stdin_queue *in = &shim->in;
   if (in->state != STDIN_OPEN || in->full >= TIMES_FULL) return;
-  shim->big_buffers = true;
-  shim->busy_at = shim->now;
+  if (in->look_at == 0) in->look_at = shim->now + IDLE_MS;
   if (++in->full < TIMES_FULL) return;
-  if (!in->grown) fcntl(in->fd, F_SETPIPE_SZ, PIPE_BYTES);
-  in->grown = true;
+  if (in->grown == 0) in->grown = grow_pipe(in->fd, PIPE_BYTES);
   watch(shim, in->fd, quiet_events(in), WATCH_IN);
 }
 
-void input_rest(struct shim *shim) {
+void input_look(struct shim *shim) {
   struct stdin_queue *in = &shim->in;
-  if (in->state != STDIN_OPEN || in->full == 0) return;
+  bool busy = in->full > 1, watched = in->full < TIMES_FULL;
   in->full = 0;
-  if (in->grown) in->grown = !shrink_pipe(in->fd);
-  if (!in->armed) watch(shim, in->fd, quiet_events(in), WATCH_IN);
+  if (!busy) in->grown = shrink_pipe(in->fd, in->grown);
+  // More is in it than its first size holds, or may be again: until that has been read.
+  in->look_at = in->grown != 0 ? shim->now + IDLE_MS : 0;
+  if (!watched && !in->armed) input_begin(shim);
 }
 
 static void arm(struct shim *shim, bool on) {
@@ -67,6 +69,7 @@ void input_close(struct shim *shim, uint8_t reason) {
   in->fd = -1;
   in->state = STDIN_CLOSED;
   in->bytes = in->head = in->returnable = 0;
+  in->look_at = in->retry_at = 0;
   uint8_t frame[FRAME_MAX_CONTROL];
   output_control(shim, frame, frame_stdin_closed(frame, reason));
 }
@@ -141,9 +144,23 @@ void input_write(struct shim *shim) {
   }
   in->head = 0;
   arm(shim, false);
-  if (in->close_asked) return input_close(shim, 1);
+  if (in->close_asked) return input_finish(shim);
   // Nothing is queued any more: the daemon may go back to the pipe.
   send_credit(shim);
+}
+
+void input_finish(struct shim *shim) {
+  struct stdin_queue *in = &shim->in;
+  if (in->state != STDIN_OPEN) return;
+  // A program may have its stdin for as long as it lives: not with a large pipe.
+  if (in->grown > 0 && (in->grown = shrink_pipe(in->fd, in->grown)) > 0) {
+    if (in->close_by == 0) in->close_by = shim->now + IDLE_MS;
+    if (shim->now < in->close_by) {
+      in->retry_at = shim->now + CLOSE_TICK_MS;
+      return;
+    }
+  }
+  input_close(shim, 1);
 }
 
 void input_offer(const struct shim *shim, uint32_t *fd, uint64_t *inode) {

@@ -93,6 +93,7 @@ static int next_timeout(const struct shim *shim) {
   if (!shim->exec && shim->held && output_waits(shim)) earlier(&at, c->progress_at + (shim->log.enabled ? shim->config.late_ms : shim->config.stall_ms));
   if (shim->out.retry_at != 0) earlier(&at, shim->out.retry_at);
   if (shim->in.retry_at != 0) earlier(&at, shim->in.retry_at);
+  if (shim->in.look_at != 0) earlier(&at, shim->in.look_at);
   if (shim->big_buffers) earlier(&at, shim->busy_at + IDLE_MS);
   if (output_may_tell(shim)) earlier(&at, c->loss_told_at + LOSS_MS);
   for (int i = 0; i < MAX_WAITING; i++) {
@@ -107,7 +108,6 @@ static void rest(struct shim *shim) {
   if (!shim->big_buffers || shim->now - shim->busy_at < IDLE_MS) return;
   shim->big_buffers = false;
   sources_rest(shim);
-  input_rest(shim);
   log_idle(&shim->log);
   if (shim->in.bytes == 0) drop_pages(shim->in.buffer, STDIN_QUEUE);
   drop_pages(shim->input, FRAME_MAX_DATA);
@@ -118,6 +118,7 @@ static void timers(struct shim *shim) {
   if (shim->log.pending > 0 && shim->now - shim->log.pending_since >= shim->log.partial_ms) log_flush_partial(&shim->log);
   if (shim->out.retry_at != 0 && shim->now >= shim->out.retry_at) source_read(shim, &shim->out);
   if (shim->in.retry_at != 0 && shim->now >= shim->in.retry_at) input_write(shim);
+  if (shim->in.look_at != 0 && shim->now >= shim->in.look_at) input_look(shim);
   server_expire(shim);
   output_late(shim);
   rest(shim);

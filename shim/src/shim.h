@@ -62,7 +62,7 @@ struct source {
   uint8_t stream;
   bool armed;        // in the epoll set
   bool ended;        // EOF
-  bool grown;        // the pipe has its large size
+  int grown;         // the pipe's size, made by us; -1: it has one of its own
   uint64_t retry_at; // terminal that nobody has open: when to look again
 };
 
@@ -71,8 +71,10 @@ struct stdin_queue {
   uint8_t state;
   bool close_asked;
   bool armed;
-  bool grown;           // the pipe has its large size
-  unsigned full;        // times that the pipe has been full, lately
+  int grown;            // as in `struct source`
+  unsigned full;        // times that the pipe has been full, or that it was watched anew, since `look_at` was set
+  uint64_t look_at;     // whether it is still busy; 0: nothing to look at
+  uint64_t close_by;    // stdin is closed although its pipe is large
   uint8_t *buffer;
   uint32_t head, bytes;
   uint32_t returnable;  // taken by the container, credit not returned yet
@@ -181,15 +183,19 @@ bool sources_ended(const struct shim *shim);
 void stdio_close(struct shim *shim);
 // Nothing is busy.
 void sources_rest(struct shim *shim);
-// Gives a pipe its first size again; false while more is in it.
-bool shrink_pipe(int fd);
+// Makes a pipe larger. Its size, for `shrink_pipe`; -1 where a program has made it as large, or it may not be.
+int grow_pipe(int fd, int bytes);
+// Gives a pipe that is as we have made it its first size again. What it is then: 0, or `grown` while more is in it.
+int shrink_pipe(int fd, int grown);
 
 // input.c: stdin.
 void input_begin(struct shim *shim);
 // The pipe was full and has room: of input that the daemon writes itself this is all that is seen here.
 void input_was_full(struct shim *shim);
-// Nothing is busy.
-void input_rest(struct shim *shim);
+// Time to see whether it is still full again and again.
+void input_look(struct shim *shim);
+// Nothing is queued, and nothing more is to come.
+void input_finish(struct shim *shim);
 void input_take(struct shim *shim, const uint8_t *data, size_t bytes);
 void input_write(struct shim *shim);
 void input_close(struct shim *shim, uint8_t reason);

@@ -33,7 +33,7 @@ static int make_pipe(int *ours, int *childs, bool we_read) {
 
 void stdio_take_terminal(struct shim *shim, int master) {
   set_nonblocking(master);
-  shim->out = (struct source){.fd = master, .stream = 1, .grown = true};
+  shim->out = (struct source){.fd = master, .stream = 1, .grown = -1};
   shim->err = (struct source){.fd = -1, .stream = 2, .ended = true};
   shim->in.fd = master;
   shim->in.state = shim->config.stdin_open ? STDIN_OPEN : STDIN_NONE;
@@ -139,10 +139,7 @@ static uint32_t read_once(struct shim *shim, struct source *source, uint32_t mos
   uint64_t before = shim->ring.next;
   uint32_t position = ring_commit(&shim->ring, source->stream, (uint32_t)n);
   output_committed(shim, position, before);
-  if (!source->grown && (uint32_t)n >= most) {
-    source->grown = true;
-    fcntl(source->fd, F_SETPIPE_SZ, shim->log.enabled ? LOGGED_PIPE_BYTES : PIPE_BYTES);
-  }
+  if (source->grown == 0 && (uint32_t)n >= most) source->grown = grow_pipe(source->fd, shim->log.enabled ? LOGGED_PIPE_BYTES : PIPE_BYTES);
   *full = (uint32_t)n == room;
   return (uint32_t)n;
 }
@@ -176,12 +173,19 @@ void sources_update(struct shim *shim) {
   if (!shim->err.ended) source_arm(shim, &shim->err, !shim->held);
 }
 
-bool shrink_pipe(int fd) { return fcntl(fd, F_SETPIPE_SZ, QUIET_PIPE_BYTES) >= 0 || errno != EBUSY; }
+int grow_pipe(int fd, int bytes) {
+  int now = fcntl(fd, F_GETPIPE_SZ);
+  return now >= 0 && now < bytes && fcntl(fd, F_SETPIPE_SZ, bytes) >= 0 ? fcntl(fd, F_GETPIPE_SZ) : -1;
+}
+
+int shrink_pipe(int fd, int grown) {
+  if (grown <= 0 || fcntl(fd, F_GETPIPE_SZ) != grown) return 0;
+  return fcntl(fd, F_SETPIPE_SZ, QUIET_PIPE_BYTES) < 0 && errno == EBUSY ? grown : 0;
+}
 
 static void source_rest(struct shim *shim, struct source *source) {
-  if (shim->config.tty || !source->grown || source->fd < 0) return;
-  // What is in it will be read, and then it is looked at again.
-  source->grown = !shrink_pipe(source->fd);
+  // What is still in it will be read, and then it is looked at again.
+  if (!shim->config.tty) source->grown = shrink_pipe(source->fd, source->grown);
 }
 
 void sources_rest(struct shim *shim) {

@@ -90,7 +90,10 @@ static struct program programs[2];
 static uint8_t *content, *stream_at;
 
 static uint8_t byte_of(unsigned stream, uint64_t number) {
-  return number % 61 == 60 ? '\n' : (uint8_t)((number * 2654435761u >> 13) + stream);
+  // Lines of a terminal, lines that the log leaves where they are, and lines that are cut.
+  static const uint64_t lengths[] = {61, 4200, 17011};
+  uint64_t length = lengths[number / 50000 % 3];
+  return number % length == length - 1 ? '\n' : (uint8_t)('a' + ((number * 2654435761u >> 13) + stream) % 26);
 }
 
 static void make_program(struct source *source, uint8_t stream) {
@@ -323,7 +326,11 @@ static void step(void) {
   shim.now += chance(3);
   if (what < 60) {
     uint32_t bytes = 1 + chance(chance(3) == 0 ? FRAME_MAX_DATA : 200);
-    if (programs[0].wrote + programs[1].wrote + bytes <= ROUND_BYTES) program_writes(1 + chance(2), bytes);
+    // Several at once, so that a read leaves something for the next one.
+    unsigned stream = 1 + chance(2);
+    for (unsigned times = chance(4) == 0 ? 6 : 1; times > 0; times--) {
+      if (programs[0].wrote + programs[1].wrote + bytes <= ROUND_BYTES) program_writes(stream, bytes);
+    }
   } else if (what < 110) {
     shim_reads(chance(2) ? &shim.out : &shim.err);
   } else if (peer.fd < 0) {
@@ -363,6 +370,29 @@ static void finish(void) {
   CHECK(!shim.log.enabled || shim.log.offset + shim.log.pending == shim.ring.next);
 }
 
+// A log that has lost nothing is all that was read, in its order.
+static void check_log(const char *path) {
+  static char line[LOG_HEAD + LOG_MAX_CONTENT + 2];
+  log_flush_partial(&shim.log);
+  FILE *file = fopen(path, "re");
+  CHECK(file != NULL);
+  uint64_t at = 0;
+  while (fgets(line, sizeof line, file) != NULL) {
+    size_t length = strlen(line);
+    CHECK(length > LOG_HEAD && line[length - 1] == '\n');
+    uint8_t stream = memcmp(line + 31, "stdout", 6) == 0 ? 1 : 2;
+    size_t bytes = length - 1 - LOG_HEAD;
+    CHECK(at + bytes <= shim.ring.next && memcmp(line + LOG_HEAD, content + at, bytes) == 0);
+    for (size_t i = 0; i < bytes; i++) CHECK(stream_at[at + i] == stream);
+    at += bytes;
+    if (line[LOG_HEAD - 2] != 'F') continue;
+    CHECK(content[at] == '\n' && stream_at[at] == stream);
+    at++;
+  }
+  CHECK(at == shim.ring.next && shim.log.offset == at);
+  fclose(file);
+}
+
 static void set_file_limit(rlim_t most) {
   struct rlimit limit;
   CHECK(getrlimit(RLIMIT_FSIZE, &limit) == 0);
@@ -393,13 +423,14 @@ static void run_round(uint64_t number) {
   for (int i = 0; i < STEPS; i++) step();
   finish();
   set_file_limit(RLIM_INFINITY);
+  char path[64];
+  snprintf(path, sizeof path, "%s/log", directory);
+  if (log && shim.log.losses == 0) check_log(path);
   peer_leaves();
   connection_close(&shim);
   stdio_close(&shim);
   for (int i = 0; i < 2; i++) close(programs[i].fd);
   if (log) {
-    char path[64];
-    snprintf(path, sizeof path, "%s/log", directory);
     close(shim.log.fd);
     CHECK(unlink(path) == 0);
   }

@@ -169,42 +169,108 @@ function fill(path: string, ms?: number): number {
   }
 }
 
-test('a pipe grows while much goes through it, and gives that back when it is quiet: stdin', options, async () => {
-  await using container = new Container({ args: ['sha256sum'], stdin: true });
+/** Stops a process; it does nothing more once this is done. */
+async function stop(pid: number): Promise<void> {
+  process.kill(pid, 'SIGSTOP');
+  await until(() => /^State:\s+T/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')), `process ${pid} has stopped`);
+}
+
+/** Loads the stdin of a program that reads it until it is large, and gives all that was written. */
+async function growStdin(peer: Peer): Promise<{ readonly path: string; readonly size: () => Promise<number>; total: number }> {
+  const { path } = peer.offeredPipe ?? assert.fail('no pipe is offered');
+  const { initPid } = peer.welcome;
+  const input = {
+    path,
+    total: 0,
+    /** What the pipe holds now, with nothing in it before. */
+    size: async (): Promise<number> => {
+      await until(async () => (await peer.stdinState()).unread === 0, 'all input is read');
+      await stop(initPid);
+      const bytes = fill(path);
+      process.kill(initPid, 'SIGCONT');
+      input.total += bytes;
+      return bytes;
+    },
+  };
+  assert.equal(await input.size(), 64 * 1024);
+  await until(async () => {
+    input.total += fill(path, 200);
+    return (await input.size()) === 256 * 1024;
+  }, 'the pipe has grown');
+  return input;
+}
+
+for (const exec of [false, true]) {
+  test(
+    `the pipe of stdin grows while much goes through it, and gives that back when it is quiet: ${exec ? 'exec' : 'init'}`,
+    options,
+    async () => {
+      await using container = new Container({ args: exec ? ['sleep', '1000'] : ['sha256sum'], stdin: !exec });
+      const peer = exec ? await startedExec(container) : await container.attach();
+      const input = await growStdin(peer);
+      // A program that reads nothing keeps what is in the pipe, all of it.
+      await until(async () => (await peer.stdinState()).unread === 0, 'all input is read');
+      await stop(peer.welcome.initPid);
+      input.total += fill(input.path);
+      await sleep(2500);
+      process.kill(peer.welcome.initPid, 'SIGCONT');
+      await until(async () => {
+        await sleep(2500);
+        return (await input.size()) === 64 * 1024;
+      }, 'the pipe has its first size again');
+      peer.closeStdin();
+      await peer.exit();
+      const hash = createHash('sha256');
+      for (let left = input.total; left > 0; left -= PAGE.length) hash.update(PAGE);
+      assert.equal(peer.text(), `${hash.digest('hex')}  -\n`);
+      await peer.leave();
+    },
+  );
+}
+
+async function startedExec(container: Container): Promise<Peer> {
+  const started = await container.start();
+  assert.ok(started.ok, started.line);
+  await container.connect();
+  const peer = await container.exec(['sha256sum'], 'stdin=1');
+  peer.subscribe(0);
+  peer.fromStart = true;
+  return peer;
+}
+
+test('a program that keeps its stdin after the end does not keep a large pipe', options, async () => {
+  await using container = new Container({ args: ['sh', '-c', 'sha256sum; sleep 1000'], stdin: true });
   const peer = await container.attach();
   const { path } = peer.offeredPipe ?? assert.fail('no pipe is offered');
   const { initPid } = peer.welcome;
-  const empty = async (): Promise<boolean> => (await peer.stdinState()).unread === 0;
-  let total = 0;
-  /** What the pipe holds now, with nothing in it before. */
-  const size = async (): Promise<number> => {
-    await until(empty, 'all input is read');
-    process.kill(initPid, 'SIGSTOP');
-    const bytes = fill(path);
-    process.kill(initPid, 'SIGCONT');
-    total += bytes;
-    return bytes;
-  };
-  assert.equal(await size(), 64 * 1024);
+  // More than its first size lies in it, which only a large one holds.
   await until(async () => {
-    total += fill(path, 200);
-    return (await size()) === 256 * 1024;
+    fill(path, 200);
+    return (await peer.stdinState()).unread > 128 * 1024;
   }, 'the pipe has grown');
-  // A program that reads nothing keeps what is in the pipe, all of it.
-  await until(empty, 'all input is read');
-  process.kill(initPid, 'SIGSTOP');
-  total += fill(path);
-  await sleep(1500);
-  process.kill(initPid, 'SIGCONT');
-  await until(async () => {
-    await sleep(1500);
-    return (await size()) === 64 * 1024;
-  }, 'the pipe has its first size again');
+  peer.closeStdin();
+  await peer.until(() => peer.has(0x85));
+  await peer.until(() => peer.text().endsWith('-\n'));
+  assert.equal(fill(`/proc/${initPid}/fd/0`), 64 * 1024);
+  await peer.signal(9);
+  await peer.exit();
+  await peer.leave();
+});
+
+test('while nothing happens the shim sleeps, with stdin too', options, async () => {
+  await using container = new Container({ args: ['cat'], stdin: true });
+  const peer = await container.attach();
+  const wakeups = (): string | undefined =>
+    /^voluntary_ctxt_switches:\s+(\d+)/m.exec(readFileSync(`/proc/${peer.welcome.shimPid}/status`, 'utf8'))?.[1];
+  peer.stdin('hello');
+  await peer.until(() => peer.text() === 'hello');
+  // What has been busy is looked at once more after a second.
+  await sleep(2500);
+  const before = wakeups();
+  await sleep(3000);
+  assert.equal(wakeups(), before);
   peer.closeStdin();
   await peer.exit();
-  const hash = createHash('sha256');
-  for (let left = total; left > 0; left -= PAGE.length) hash.update(PAGE);
-  assert.equal(peer.text(), `${hash.digest('hex')}  -\n`);
   await peer.leave();
 });
 
@@ -217,8 +283,8 @@ for (const log of [true, false]) {
       await using container = new Container({ args: ['sh', '-c', script], stdin: true, log });
       const peer = await container.attach();
       const { initPid, shimPid } = peer.welcome;
-      const size = (): number => {
-        process.kill(shimPid, 'SIGSTOP');
+      const size = async (): Promise<number> => {
+        await stop(shimPid);
         const bytes = fill(`/proc/${initPid}/fd/1`);
         process.kill(shimPid, 'SIGCONT');
         return bytes;
@@ -227,7 +293,7 @@ for (const log of [true, false]) {
       const settled = async (): Promise<void> => await peer.until(() => Math.max(peer.next, 0) === total);
       const measured = async (): Promise<number> => {
         await settled();
-        const bytes = size();
+        const bytes = await size();
         total += bytes;
         return bytes;
       };
