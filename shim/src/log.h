@@ -12,9 +12,9 @@
 #define LOG_MAX_CONTENT 16384u
 // `2006-01-02T15:04:05.000000000Z stdout F `
 #define LOG_HEAD 40u
-// One write(2) carries up to this much: LOG_BATCH of long lines with their heads fits.
+// One writev(2) carries up to this much: LOG_BATCH of long lines with their heads fits.
 #define LOG_BUFFER (288u * 1024)
-// Output that is read before it is written down, when more waits: a third faster than a write for each read, as the page cache takes
+// Output that is read before it is written down, when more waits: a fifth faster than a write for each read, as the page cache takes
 // large pieces in large pages.
 #define LOG_BATCH (256u * 1024)
 // Content of at least so many bytes goes into the file from where it was read, without a copy; this much of it at once, the rest is copied.

@@ -11,7 +11,7 @@
 #define INDEX_POSITIONS 512u
 // Files and holes that are remembered: kubelet keeps 5 files. The oldest goes first.
 #define INDEX_SEGMENTS 64u
-// A reader that starts at the nearest position skips at most this much.
+// A reader that starts at the nearest position skips at most this much, and what was written at once (LOG_BATCH).
 #define INDEX_STEP (1024u * 1024)
 
 struct index_segment {

@@ -98,7 +98,8 @@ static void source_end(struct shim *shim, struct source *source) {
   source->ended = true;
 }
 
-// Before output leaves the ring: what is appended, and a partial line too, goes to the log (LOCATE says the log has what the ring has not), and the daemon is asked.
+// Before output leaves the ring: what is appended, and a partial line too, goes to the log (LOCATE says the log has what the ring has not),
+// and the daemon is asked.
 static bool may_evict(void *context, const struct ring_record *record, const uint8_t *data) {
   struct shim *shim = context;
   if (!output_release(shim, record, data)) return false;
@@ -117,7 +118,8 @@ static void publish(struct shim *shim) {
   output_flush(shim);
 }
 
-// One read, into the ring and to the log. Gives its bytes, 0 when there is no room, nothing to read now, or never again. `full`: more may wait.
+// One read, into the ring and to the log. Gives its bytes, 0 when there is no room, nothing to read now, or never again. `full`: more may
+// wait.
 static uint32_t read_once(struct shim *shim, struct source *source, uint32_t most, bool *full) {
   uint8_t *space;
   uint32_t room = ring_reserve(&shim->ring, most, &space, may_evict, shim);
@@ -152,8 +154,8 @@ void source_read(struct shim *shim, struct source *source) {
     uint32_t n = read_once(shim, source, most, &more);
     unseen += n;
     if (n > 0 && more && shim->log.enabled && unseen + most <= LOG_BATCH) continue;
-    // Room may be had from what is on its way out.
-    more = more && (n > 0 || (shim->held && unseen > 0));
+    // Without room some may be had from what is on its way out.
+    if (n == 0 && !(shim->held && unseen > 0)) more = false;
     if (unseen > 0) publish(shim);
     unseen = 0;
   }

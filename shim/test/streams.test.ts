@@ -175,7 +175,7 @@ async function stop(pid: number): Promise<void> {
   await until(() => /^State:\s+T/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')), `process ${pid} has stopped`);
 }
 
-/** Loads the stdin of a program that reads it until it is large, and gives all that was written. */
+/** Loads the stdin of a program that reads, until the pipe is large. `total` counts what is written. */
 async function growStdin(peer: Peer): Promise<{ readonly path: string; readonly size: () => Promise<number>; total: number }> {
   const { path } = peer.offeredPipe ?? assert.fail('no pipe is offered');
   const { initPid } = peer.welcome;
@@ -229,9 +229,7 @@ for (const exec of [false, true]) {
 }
 
 async function startedExec(container: Container): Promise<Peer> {
-  const started = await container.start();
-  assert.ok(started.ok, started.line);
-  await container.connect();
+  await container.attach();
   const peer = await container.exec(['sha256sum'], 'stdin=1');
   peer.subscribe(0);
   peer.fromStart = true;

@@ -268,4 +268,7 @@ test('run --rm whose session fails: what has exited goes, and what may run is na
     assert.equal(daemon.container.state, 1);
     await berth(daemon, ['rm', '-f', 'job']);
   }
+  const none = await berth(daemon, ['run', '--rm', '--name', 'job', 'busybox', 'unreachable']);
+  assert.equal(none.code, 125);
+  assert.match(none.err, REMAINS);
 });

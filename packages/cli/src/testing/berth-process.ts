@@ -41,6 +41,8 @@ export const PROGRAMS: Readonly<Record<string, FakeProgram>> = {
       else s.end();
     },
   },
+  // Nobody speaks TLS there.
+  unreachable: { scheme: 'https' },
   drop: {
     attached: (s) => {
       s.send(CHANNEL.stdout, 'half a li');

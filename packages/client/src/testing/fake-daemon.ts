@@ -80,6 +80,8 @@ export class FakeSession {
 
 /** What init does: called at the start, for each session, and for each message of it. Named by the first argument of the container. */
 export type FakeProgram = {
+  /** In the URL of its sessions; `http` unless said otherwise. */
+  readonly scheme?: 'https';
   start?(container: FakeContainer, log: (record: string) => void): void;
   attached?(session: FakeSession): void;
   message?(session: FakeSession, channel: number, payload: Uint8Array): void;
@@ -314,7 +316,8 @@ export class FakeDaemon implements AsyncDisposable {
         if (container.state !== 1) {
           throw new Refused(status.FAILED_PRECONDITION, 'CONTAINER_NOT_RUNNING', `container ${containerId} is not running: exited`);
         }
-        return { url: this.#url(containerId) };
+        const url = this.#url(containerId);
+        return { url: this.#program(container).scheme === 'https' ? url.replace('http:', 'https:') : url };
       },
       // A program plays that of the exec, too.
       exec: (request: ExecRequest) => {
