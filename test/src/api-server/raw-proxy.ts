@@ -4,8 +4,7 @@ import { connect } from 'node:net';
 import { finished } from 'node:stream/promises';
 import type { Upgrade } from './streams.ts';
 
-/** How long a client may take to close once it has been told that nothing more comes. */
-const LINGER_MS = 10_000;
+const NOTHING = Buffer.alloc(0);
 
 /** The client's request as it goes on, with the path of the ticket; Host stays, as proxies leave it. */
 export function requestHead({ request }: Pick<Upgrade, 'request'>, target: URL): string {
@@ -14,7 +13,11 @@ export function requestHead({ request }: Pick<Upgrade, 'request'>, target: URL):
   return `${lines.join('\r\n')}\r\n\r\n`;
 }
 
-/** As Kubernetes' proxies: the session ends when either side does; what the daemon sent before is delivered. */
+/**
+ * As Kubernetes' proxies (apimachinery's UpgradeAwareHandler): bytes are copied both ways, and as soon as either copy ends both
+ * connections are closed, whole and at once. What the client sends after that, or has sent and was not read, makes its kernel's answer a
+ * reset: a daemon that ends before its client has read everything loses the client's tail.
+ */
 export async function passRaw(upgrade: Upgrade, target: URL): Promise<void> {
   const client = upgrade.socket;
   const daemon = connect(Number(target.port), target.hostname);
@@ -22,16 +25,15 @@ export async function passRaw(upgrade: Upgrade, target: URL): Promise<void> {
   await once(daemon, 'connect');
   daemon.write(requestHead(upgrade, target));
   daemon.write(upgrade.head);
-  // The daemon's end ends the client's connection gracefully; the client's end is the end of everything.
-  daemon.pipe(client);
+  const over = (): void => {
+    daemon.destroy();
+    client.destroy();
+  };
+  daemon.pipe(client, { end: false });
   client.pipe(daemon, { end: false });
-  client.on('close', () => daemon.destroy());
-  client.on('end', () => daemon.destroy());
-  daemon.on('error', () => client.destroy());
-  daemon.on('close', () => {
-    client.end();
-    const late = setTimeout(() => client.destroy(), LINGER_MS);
-    client.on('close', () => clearTimeout(late));
-  });
+  // A copy has ended when the last byte that was read is in the other side's kernel.
+  daemon.on('end', () => client.write(NOTHING, over));
+  client.on('end', () => daemon.write(NOTHING, over));
+  for (const side of [daemon, client]) side.on('error', over).on('close', over);
   await finished(daemon).catch(() => undefined);
 }

@@ -169,7 +169,8 @@ test('a client that reads nothing holds a bounded amount, and gets all of it whe
   const status = '{"metadata":{},"status":"Success"}';
   // One mark of the pace, which this client does not answer.
   const mark = 6;
-  assert.equal(got, 3 + 32 * MIB + frames * 5 + mark + (2 + 1 + status.length) + 4);
+  const lastPing = 7;
+  assert.equal(got, 3 + 32 * MIB + frames * 5 + mark + (2 + 1 + status.length) + lastPing + 4);
   client.socket.end();
 });
 

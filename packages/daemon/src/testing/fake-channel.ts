@@ -13,6 +13,8 @@ export class FakeChannel implements ByteChannel {
   /** The peer's end waits behind what is not read. */
   hasUnreadEnd = false;
   isEnded = false;
+  /** It was ended for a peer that closes by itself. */
+  leavesEndToPeer = false;
   isDestroyed = false;
 
   start(events: ByteChannelEvents): void {
@@ -49,6 +51,11 @@ export class FakeChannel implements ByteChannel {
   end(): void {
     this.isEnded = true;
     this.paused = false;
+  }
+
+  endAfterPeer(): void {
+    this.leavesEndToPeer = true;
+    this.end();
   }
 
   destroy(): void {

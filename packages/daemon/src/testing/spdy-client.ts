@@ -129,6 +129,8 @@ export class SpdyClient {
   #nextId = 1;
   #nextPing = 1;
   #roomy = true;
+  #hasEnded = false;
+  #sizes: number | undefined;
   /** The response's head. */
   head = '';
   /** Names of the control frames that came, in order, and of what no server should send. */
@@ -158,6 +160,7 @@ export class SpdyClient {
       goAway: (last, status) => {
         this.frames.push(`GOAWAY ${last} ${status}`);
         this.goneAway = status;
+        this.#leave();
       },
       data: (id, piece) => this.#streams.get(id)?.received(piece),
       fin: (id) => this.#streams.get(id)?.receivedEnd(),
@@ -197,6 +200,7 @@ export class SpdyClient {
     this.#nextId += 2;
     const stream = new ClientStream(id, this);
     this.#streams.set(id, stream);
+    if (headers['streamtype'] === 'resize') this.#sizes = id;
     this.send(synStream(id, this.#encoder.encode(headers), flags));
     return stream;
   }
@@ -231,8 +235,9 @@ export class SpdyClient {
     this.send(goAway(0, 0));
   }
 
-  /** In a tunnel, each part is a message. */
+  /** In a tunnel, each part is a message. Nothing more goes once the client has ended. */
   send(...parts: Uint8Array[]): void {
+    if (this.#hasEnded) return;
     for (const part of parts) this.#roomy = this.#wire?.send(part) ?? true;
   }
 
@@ -251,11 +256,18 @@ export class SpdyClient {
   }
 
   end(): void {
-    this.#wire?.end();
+    if (!this.#hasEnded) this.#wire?.end();
+    this.#hasEnded = true;
   }
 
   destroy(): void {
     this.#wire?.destroy();
+  }
+
+  /** Go's clients close once all of their streams have ended but the one for sizes; a server that has said so waits for that. */
+  #leave(): void {
+    const streams = [...this.#streams.values()].filter(({ id }) => id !== this.#sizes);
+    if (streams.length > 0 && streams.every(({ isEnded, isReset }) => isEnded || isReset)) this.end();
   }
 
   #read(chunk: Buffer): void {

@@ -18,6 +18,8 @@ export interface ByteChannel {
   giveUpWhenStuck(): void;
   /** Ends behind what is queued, and reads and discards until the peer has closed or is given up: never a reset over unread output. */
   end(): void;
+  /** The same for a peer that closes by itself once it has read what says so: its FIN comes first, and ours answers it. */
+  endAfterPeer(): void;
   /** Ends at once. */
   destroy(): void;
 }

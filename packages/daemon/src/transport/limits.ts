@@ -26,3 +26,12 @@ export const LINGER_NO_PROGRESS_MS = 120_000;
 
 /** How often progress is looked at while lingering; most clients close within milliseconds, long before the first look. */
 export const LINGER_POLL_MS = 5_000;
+
+/** How often a client is looked at that is to close by itself: one that never does gets our FIN at the second look. */
+export const PEER_END_POLL_MS = 1_000;
+
+/**
+ * How long a client that says something but does not close is left to read what proxies on the way hold: at 20 KB/s some 18 MB, more than
+ * the buffers of two proxies.
+ */
+export const PEER_END_MS = 15 * 60_000;

@@ -1,14 +1,24 @@
 // Ends a connection without losing what the peer has not read: half-close, then wait for as long as it takes bytes.
 
 import type { Socket } from 'node:net';
-import { LINGER_NO_PROGRESS_MS, LINGER_POLL_MS } from './limits.ts';
+import { LINGER_NO_PROGRESS_MS, LINGER_POLL_MS, PEER_END_MS, PEER_END_POLL_MS } from './limits.ts';
 import { tcpKey } from './tcp-table.ts';
 import { unsentBytes } from './unsent-bytes.ts';
 
 /** Times of a linger; injected by tests only. */
-export type LingerTimes = { readonly noProgressMs: number; readonly pollMs: number };
+export type LingerTimes = {
+  readonly noProgressMs: number;
+  readonly pollMs: number;
+  readonly peerPollMs: number;
+  readonly peerMs: number;
+};
 
-export const LINGER_TIMES: LingerTimes = { noProgressMs: LINGER_NO_PROGRESS_MS, pollMs: LINGER_POLL_MS };
+export const LINGER_TIMES: LingerTimes = {
+  noProgressMs: LINGER_NO_PROGRESS_MS,
+  pollMs: LINGER_POLL_MS,
+  peerPollMs: PEER_END_POLL_MS,
+  peerMs: PEER_END_MS,
+};
 
 /**
  * Sends FIN after what is queued and destroys the socket once the peer has taken no byte for `noProgressMs`. The caller keeps reading
@@ -23,13 +33,43 @@ export function linger(socket: Socket, times: LingerTimes = LINGER_TIMES): void 
 
 /** The same without FIN, for a connection that has more to write before its end. */
 export function destroyWithoutProgress(socket: Socket, times: LingerTimes = LINGER_TIMES): void {
+  watchProgress(socket, times, () => '');
+}
+
+/**
+ * As `linger`, but the first FIN is the peer's: for one that knows from the data when all has been said, and closes once it has read
+ * that. Kubernetes' proxies (apimachinery's UpgradeAwareHandler) close both of their connections as soon as either has ended; what their
+ * client still sends then, if only a pong, is answered with a reset over what it has not read.
+ *
+ * Our FIN goes out for one that does not close by itself: it has taken everything, and `hasRead` says at two looks that nothing can be
+ * lost by it, or it has had `peerMs`. What comes from one that has taken everything counts as progress: it is there and reads, and the
+ * rest is in the proxies' buffers.
+ */
+export function lingerForPeer(socket: Socket, hasRead: () => boolean, times: LingerTimes = LINGER_TIMES): void {
+  if (socket.destroyed) return;
+  if (socket.readableEnded) return linger(socket, times);
+  socket.once('end', () => socket.end());
+  let takenAt: number | undefined;
+  let had = false;
+  watchProgress(socket, { ...times, pollMs: times.peerPollMs }, () => {
+    takenAt ??= performance.now();
+    const has = hasRead();
+    if ((has && had) || performance.now() - takenAt >= times.peerMs) socket.end();
+    had = has;
+    return String(socket.bytesRead);
+  });
+}
+
+/** @param taken is called when the peer's kernel has taken everything; what it gives changes where there is progress all the same */
+function watchProgress(socket: Socket, times: Pick<LingerTimes, 'noProgressMs' | 'pollMs'>, taken: () => string): void {
   if (socket.destroyed) return;
   const key = tcpKey(socket);
   let last = '';
   let since = performance.now();
   const look = async (): Promise<void> => {
     const unsent = await unsentBytes(key);
-    const now = `${socket.writableLength}/${unsent}`;
+    const waiting = socket.writableLength + unsent;
+    const now = waiting === 0 ? `0 ${taken()}` : `${socket.writableLength}/${unsent}`;
     if (now !== last) {
       last = now;
       since = performance.now();

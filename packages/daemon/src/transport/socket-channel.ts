@@ -3,7 +3,7 @@
 import type { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import type { ByteChannel, ByteChannelEvents } from './byte-channel.ts';
-import { destroyWithoutProgress, LINGER_TIMES, type LingerTimes, linger } from './linger.ts';
+import { destroyWithoutProgress, LINGER_TIMES, type LingerTimes, linger, lingerForPeer } from './linger.ts';
 import { PeerEnd } from './peer-end.ts';
 import { probePeer } from './probe-peer.ts';
 import { readIntoFreshMemory } from './read-memory.ts';
@@ -70,15 +70,24 @@ export class SocketChannel implements ByteChannel {
   }
 
   end(): void {
-    if (this.#ending) return;
-    this.#ending = true;
-    this.#writer.flush();
-    linger(this.#socket, this.#times);
-    this.#socket.resume();
+    this.#endBy(() => linger(this.#socket, this.#times));
+  }
+
+  endAfterPeer(): void {
+    // What reads these bytes does not say how far it is.
+    this.#endBy(() => lingerForPeer(this.#socket, () => false, this.#times));
   }
 
   destroy(): void {
     this.#ending = true;
     this.#socket.destroy();
+  }
+
+  #endBy(leave: () => void): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    this.#writer.flush();
+    leave();
+    this.#socket.resume();
   }
 }

@@ -154,6 +154,11 @@ export class SpdyConnection {
     this.#end(GOAWAY_STATUS.ok);
   }
 
+  /** The same where the client has been told by the ends of its streams, and closes once it has read those. */
+  endAfterPeer(): void {
+    this.#end(GOAWAY_STATUS.ok, () => this.#channel.endAfterPeer());
+  }
+
   /** Ends at once. */
   destroy(): void {
     if (this.#state === 'open') this.#channel.write([goAway(this.#lastId, GOAWAY_STATUS.ok)]);
@@ -255,12 +260,12 @@ export class SpdyConnection {
     this.#events.lost(reason);
   }
 
-  #end(status: number): void {
+  #end(status: number, leave: () => void = () => this.#channel.end()): void {
     if (this.#state !== 'open') return;
     this.#channel.write([goAway(this.#lastId, status)]);
     this.#state = 'ending';
     this.#stop();
-    this.#channel.end();
+    leave();
   }
 
   #closed(reason: string): void {

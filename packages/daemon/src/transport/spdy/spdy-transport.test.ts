@@ -183,6 +183,7 @@ for (const [protocol, status, expected] of [
     assert.equal(under.transport.finish(SUCCESS), finished, 'idempotent');
     assert.deepEqual(under.sent(), ['5: last words', 'fin 3', 'fin 5', 'fin 7', ...expected, 'fin 1', 'goaway 0']);
     assert.equal(under.channel.isEnded, true);
+    assert.equal(under.channel.leavesEndToPeer, true, 'clients close when their streams have ended');
     assert.equal(under.transport.write('stdout', Buffer.from('late')), true);
     under.channel.receive(dataHead(3, 1), Buffer.from('x'));
     under.channel.close();
@@ -267,6 +268,7 @@ test('a client that does not open its streams in time is told so where it can be
   assert.deepEqual(withError.sent(), ['reply 1', `1: ${status.length}`, 'fin 1', 'goaway 0']);
   assert.deepEqual(withError.events, [`closed: ${message}`]);
   assert.equal(withError.channel.isEnded, true);
+  assert.equal(withError.channel.leavesEndToPeer, false, 'it does not know yet that all is over');
   const finished = withError.transport.finish(SUCCESS);
   withError.channel.close();
   await finished;

@@ -224,7 +224,9 @@ export class SpdyTransport implements Transport {
   #conclude(status: SessionStatus): void {
     for (const kind of ['stdin', 'stdout', 'stderr'] as const) this.#streams.get(kind)?.end();
     this.#streams.get('error')?.end(encodeStatus(this.#protocol, wireStatus(status)));
-    this.#connection.end();
+    // One that lacks streams would not know that it is over.
+    if (this.#complete) this.#connection.endAfterPeer();
+    else this.#connection.end();
   }
 
   #flush(): void {

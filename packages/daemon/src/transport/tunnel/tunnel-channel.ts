@@ -69,6 +69,11 @@ export class TunnelChannel implements ByteChannel {
     this.#inner.end();
   }
 
+  endAfterPeer(): void {
+    this.#close(CLOSE_CODE.normal);
+    this.#inner.endAfterPeer();
+  }
+
   destroy(): void {
     this.#close(CLOSE_CODE.goingAway);
     this.#inner.destroy();

@@ -70,6 +70,11 @@ export class Pace {
     return true;
   }
 
+  /** The client has answered a mark: it does what RFC 6455 asks for. */
+  get answers(): boolean {
+    return this.#answers;
+  }
+
   /** So many bytes have been given to the socket. */
   sent(bytes: number): void {
     this.#sent += bytes;

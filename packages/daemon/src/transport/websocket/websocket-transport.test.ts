@@ -12,14 +12,17 @@ import { clientFrame } from './test-frames.ts';
 import { type TransportTimes, WebSocketTransport } from './websocket-transport.ts';
 
 const LONG_MS = 60_000;
+const LINGER = { noProgressMs: LONG_MS, pollMs: 20, peerPollMs: 20, peerMs: LONG_MS };
 const TIMES: TransportTimes = {
   keepalive: { pingMs: LONG_MS, unreadPongMs: LONG_MS },
-  linger: { noProgressMs: LONG_MS, pollMs: 20 },
+  linger: LINGER,
   lostInputMs: LONG_MS,
 };
 const PING = Buffer.of(0x89, 0);
 const PONG = Buffer.of(0x8a, 0);
 const FIRST_MESSAGE = Buffer.of(0x82, 1, 1);
+const CLOSE = Buffer.of(0x88, 2, 0x03, 0xe8);
+const LAST_PING = Buffer.from([0x89, 5, ...Buffer.from('over?')]);
 const SUCCESS = { status: 'Success' } as const;
 
 type Pair = {
@@ -196,16 +199,58 @@ test('after finish nothing is told, input is thrown away, output is not sent', a
   client.write(stdin(100_000));
   await once(client, 'end');
   const status = '{"metadata":{},"status":"Success"}';
-  const expected = [FIRST_MESSAGE, Buffer.of(0x82, status.length + 1, 3), Buffer.from(status), Buffer.of(0x88, 2, 0x03, 0xe8)];
+  const expected = [FIRST_MESSAGE, Buffer.of(0x82, status.length + 1, 3), Buffer.from(status), LAST_PING, CLOSE];
   assert.deepEqual(received(), Buffer.concat(expected));
   client.end();
   await finished;
   assert.deepEqual(events, []);
 });
 
+test('after the last byte the client ends the connection first; only one that answers pings alone, or nothing, gets our FIN', async () => {
+  const chunk = Buffer.alloc(20_000);
+  const pong = (payload: string | Uint8Array): Buffer => clientFrame({ opcode: 10, payload: Buffer.from(payload) });
+  /** A session of enough output for a mark, which its client has answered, ends. */
+  const begin = async (): Promise<Pair & { readonly finished: Promise<void> }> => {
+    const it = await pair();
+    it.transport.write('stdout', chunk);
+    await until(() => it.received().includes(Buffer.of(0x89, 4)));
+    const mark = it.received().indexOf(Buffer.of(0x89, 4)) + 2;
+    await until(() => it.received().length >= mark + 4);
+    it.client.write(pong(it.received().subarray(mark, mark + 4)));
+    // The answer to this one says that the mark's has been read.
+    it.client.write(clientFrame({ opcode: 9, payload: Buffer.from('here?') }));
+    await until(() => it.received().includes('here?'));
+    const finished = it.transport.finish(SUCCESS);
+    await until(() => it.received().includes(CLOSE));
+    return { ...it, finished };
+  };
+
+  const answers = await begin();
+  const sent = answers.received().length;
+  answers.client.write(clientFrame({ opcode: 9 }));
+  await sleep(200);
+  assert.equal(answers.client.readableEnded, false);
+  assert.equal(answers.received().length, sent, 'nothing comes behind a close frame');
+  answers.client.write(clientFrame({ opcode: 8, payload: Buffer.of(0x03, 0xe8) }));
+  await answers.finished;
+  await once(answers.client, 'close');
+
+  const half = await begin();
+  await sleep(200);
+  assert.equal(half.client.readableEnded, false, 'what it has not answered it may not have read');
+  half.client.write(pong('over?'));
+  await once(half.client, 'end');
+  half.client.end();
+
+  const mute = await pair();
+  void mute.transport.finish(SUCCESS);
+  await once(mute.client, 'end');
+  mute.client.end();
+});
+
 test('a client that takes nothing after the end is given up; one that takes slowly is not', async () => {
   const chunk = Buffer.alloc(64 * 1024);
-  const stuck = await pair({ linger: { noProgressMs: 400, pollMs: 20 } });
+  const stuck = await pair({ linger: { ...LINGER, noProgressMs: 400 } });
   stuck.client.pause();
   while (stuck.transport.write('stdout', chunk));
   const began = performance.now();
@@ -213,7 +258,7 @@ test('a client that takes nothing after the end is given up; one that takes slow
   assert.ok(performance.now() - began >= 400);
   stuck.client.destroy();
 
-  const slow = await pair({ linger: { noProgressMs: 1_500, pollMs: 20 } });
+  const slow = await pair({ linger: { ...LINGER, noProgressMs: 1_500 } });
   slow.client.removeAllListeners('data');
   slow.client.pause();
   // The mark of the pace, and more than a session would write before it waits.
@@ -233,7 +278,7 @@ test('a client that takes nothing after the end is given up; one that takes slow
   slow.client.resume();
   await once(slow.client, 'end');
   assert.ok(performance.now() - start > 3_000, 'it took longer than a client may take nothing');
-  assert.equal(got, sent + 2 + 1 + '{"metadata":{},"status":"Success"}'.length + 4);
+  assert.equal(got, sent + 2 + 1 + '{"metadata":{},"status":"Success"}'.length + LAST_PING.length + 4);
   slow.client.end();
   await finished;
 });

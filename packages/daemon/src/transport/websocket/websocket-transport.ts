@@ -1,6 +1,6 @@
 // One client on WebSocket: joins socket, frame parser, channels, input queue and sender into a `Transport`.
 
-import type { Buffer } from 'node:buffer';
+import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import { CHANNEL, encodeStatus, type Subprotocol } from '@berth/attach-protocol';
 import { readIntoFreshMemory } from '../read-memory.ts';
@@ -13,7 +13,7 @@ import { CLOSE_CODE, MAX_MESSAGE_BYTES } from './constants.ts';
 import { type FrameEvents, FrameParser } from './frame-parser.ts';
 import { InputQueue } from '../input-queue.ts';
 import { KEEPALIVE_TIMES, Keepalive, type KeepaliveTimes } from './keepalive.ts';
-import { destroyWhenWritten, LINGER_TIMES, type LingerTimes, linger } from '../linger.ts';
+import { destroyWhenWritten, LINGER_TIMES, type LingerTimes, linger, lingerForPeer } from '../linger.ts';
 import { tcpKey } from '../tcp-table.ts';
 import { unsentBytes } from '../unsent-bytes.ts';
 import { MessageSender } from './message-sender.ts';
@@ -33,6 +33,8 @@ export type TransportTimes = { readonly keepalive: KeepaliveTimes; readonly ling
 
 const TIMES: TransportTimes = { keepalive: KEEPALIVE_TIMES, linger: LINGER_TIMES, lostInputMs: LOST_CLIENT_INPUT_MS };
 const NOTHING = new Uint8Array(0);
+/** Stands behind the status; no mark of the pace is that long. */
+const LAST_PING = Buffer.from('over?');
 
 /**
  *   open --finish()--> finishing --client closes, or takes nothing--> closed
@@ -61,6 +63,8 @@ export class WebSocketTransport implements Transport {
   #state: State = 'open';
   #reading = true;
   #wantsDrain = false;
+  /** The client has answered the ping behind the last byte. */
+  #hasReadAll = false;
   #lossReason = 'connection lost';
 
   constructor(connection: WebSocketConnection, times: TransportTimes = TIMES) {
@@ -129,8 +133,12 @@ export class WebSocketTransport implements Transport {
       this.#state = 'finishing';
       const message = encodeStatus(this.#subprotocol, wireStatus(status));
       if (message !== undefined) this.#sender.message(CHANNEL.status, message);
+      this.#sender.ping(LAST_PING);
       this.#sender.close(CLOSE_CODE.normal);
-      this.#end();
+      this.#stop();
+      // RFC 6455, 5.5.1: the client answers with a close frame of its own. One that answers the ping alone has read everything as well;
+      // one that has never answered a mark does not say, or has had so little that its kernel holds all of it.
+      lingerForPeer(this.#socket, () => this.#hasReadAll || !this.#pace.answers, this.#times.linger);
     }
     return this.#gone.promise;
   }
@@ -156,8 +164,8 @@ export class WebSocketTransport implements Transport {
       messageStart: () => channels.messageStart(),
       messagePiece: (piece) => channels.messagePiece(piece),
       messageEnd: () => channels.messageEnd(),
-      ping: (payload) => this.#sender.answer(payload),
-      pong: (payload) => this.#pace.pong(payload),
+      ping: (payload) => this.#state === 'open' && this.#sender.answer(payload),
+      pong: (payload) => this.#ponged(payload),
       close: (code) => this.#clientClosed(code),
       failed: (code, reason) => this.#fail(code, reason),
     };
@@ -198,11 +206,17 @@ export class WebSocketTransport implements Transport {
     this.#handlers.drain();
   }
 
+  #ponged(payload: Uint8Array): void {
+    this.#hasReadAll ||= LAST_PING.equals(payload);
+    this.#pace.pong(payload);
+  }
+
   #clientClosed(code: number | undefined): void {
     if (this.#state === 'open') {
       this.#sender.close(code);
       this.#lost(`client closed with ${code ?? 'no code'}`);
     }
+    this.#socket.end();
     destroyWhenWritten(this.#socket);
   }
 
@@ -216,16 +230,16 @@ export class WebSocketTransport implements Transport {
     if (this.#state !== 'open') return;
     this.#state = 'lost';
     this.#lossReason = reason;
-    this.#end();
+    this.#stop();
+    linger(this.#socket, this.#times.linger);
     this.#closeInput();
   }
 
-  /** No more output: FIN behind what is queued, and input flows again so that nothing unread turns the end into a reset. */
-  #end(): void {
+  /** No more output behind what is queued, and input flows again so that nothing unread turns the end into a reset. */
+  #stop(): void {
     this.#keepalive.stop();
     this.#readOn();
     this.#sender.flush();
-    linger(this.#socket, this.#times.linger);
   }
 
   #socketClosed(): void {

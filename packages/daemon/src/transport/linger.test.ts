@@ -1,0 +1,112 @@
+// Who ends a connection first, and what becomes of a peer that does not.
+
+import assert from 'node:assert/strict';
+import { Buffer } from 'node:buffer';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'node:test';
+import { lingerForPeer } from './linger.ts';
+
+const LONG_MS = 60_000;
+/** Long enough for several looks. */
+const SOME_LOOKS_MS = 300;
+const TIMES = { noProgressMs: LONG_MS, pollMs: LONG_MS, peerPollMs: 20, peerMs: LONG_MS };
+const never = (): boolean => false;
+
+/** Our end, read as transports do, and the peer's, which ends nothing by itself. */
+async function pair(): Promise<{ readonly ours: Socket; readonly peer: Socket; readonly ended: () => boolean }> {
+  const server = createServer({ allowHalfOpen: true });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const peer = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true });
+  const [[ours]] = (await Promise.all([once(server, 'connection'), once(peer, 'connect')])) as [[Socket], unknown];
+  server.close();
+  ours.resume();
+  let ended = false;
+  peer.on('end', () => {
+    ended = true;
+  });
+  for (const socket of [ours, peer]) socket.on('error', () => undefined);
+  return { ours, peer, ended: () => ended };
+}
+
+test('the first FIN is the peer’s, however much it says before; ours answers it', async () => {
+  const { ours, peer, ended } = await pair();
+  peer.resume();
+  ours.write('all');
+  lingerForPeer(ours, never, TIMES);
+  peer.write('a pong');
+  await sleep(SOME_LOOKS_MS);
+  assert.equal(ended(), false);
+  assert.equal(ours.bytesRead, 6);
+  peer.end();
+  await Promise.all([once(ours, 'close'), once(peer, 'end')]);
+});
+
+test('a peer that has ended already is answered at once', async () => {
+  const { ours, peer } = await pair();
+  peer.resume();
+  peer.end();
+  await once(ours, 'end');
+  lingerForPeer(ours, never, TIMES);
+  await once(peer, 'close');
+});
+
+test('one that has read all and does not end gets our FIN when it has taken everything, and not before', async () => {
+  const { ours, peer, ended } = await pair();
+  const bytes = 16 * 1024 * 1024;
+  ours.write(Buffer.alloc(bytes));
+  lingerForPeer(ours, () => true, TIMES);
+  await sleep(SOME_LOOKS_MS);
+  assert.equal(ours.writableEnded, false);
+  peer.resume();
+  while (!ended()) await sleep(5);
+  assert.equal(peer.bytesRead, bytes);
+  peer.end();
+  await once(ours, 'close');
+});
+
+test('one that neither ends nor says anything is given up; one that says something now and then is not', async () => {
+  const times = { ...TIMES, noProgressMs: 400 };
+  const silent = await pair();
+  silent.peer.resume();
+  const began = performance.now();
+  lingerForPeer(silent.ours, never, times);
+  await once(silent.ours, 'close');
+  assert.ok(performance.now() - began >= times.noProgressMs);
+  silent.peer.destroy();
+
+  const alive = await pair();
+  alive.peer.resume();
+  lingerForPeer(alive.ours, never, times);
+  for (let i = 0; i < 40; i += 1) {
+    alive.peer.write('a ping');
+    await sleep(50);
+  }
+  assert.equal(alive.ours.destroyed, false);
+  alive.peer.end();
+  await once(alive.ours, 'close');
+});
+
+test('one that is alive but never ends gets our FIN when its time is over', async () => {
+  const { ours, peer } = await pair();
+  peer.resume();
+  lingerForPeer(ours, never, { ...TIMES, peerMs: 400 });
+  const talk = setInterval(() => peer.write('a ping'), 20);
+  await once(peer, 'end');
+  clearInterval(talk);
+  peer.end();
+  await once(ours, 'close');
+});
+
+test('one that says much and takes nothing is given up', async () => {
+  const { ours, peer } = await pair();
+  ours.write(Buffer.alloc(16 * 1024 * 1024));
+  lingerForPeer(ours, never, { ...TIMES, noProgressMs: 400 });
+  const closed = once(ours, 'close');
+  const talk = setInterval(() => peer.write('more input'), 20);
+  await closed;
+  clearInterval(talk);
+  peer.destroy();
+});
