@@ -41,8 +41,12 @@ export class SpdyAttach implements Disposable {
     const error = await connection.stream({ streamtype: 'error' });
     const said = error.read();
     if (stdin) client.#stdin = await connection.stream({ streamtype: 'stdin' });
-    client.#count('stdout', client.stdout, await connection.stream({ streamtype: 'stdout' }));
-    client.#count('stderr', client.stderr, await connection.stream({ streamtype: 'stderr' }));
+    const stdout = await connection.stream({ streamtype: 'stdout' });
+    client.#count('stdout', client.stdout, stdout);
+    const stderr = await connection.stream({ streamtype: 'stderr' });
+    client.#count('stderr', client.stderr, stderr);
+    // As Go clients do; a daemon leaves the end to them.
+    void Promise.all([error.ended, stdout.ended, stderr.ended]).then(() => connection.close());
     void error.ended.then(async (how) => {
       if (how !== 'fin') return client.#fault('error', how);
       const text = await said;
