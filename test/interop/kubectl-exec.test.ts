@@ -1,5 +1,6 @@
 /** Real kubectls run commands in a container: streams, exit codes, terminals, input; what is left when one is killed. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
@@ -63,6 +64,22 @@ for (const [number, leg] of legs().entries()) {
           { bytes: 32 * MIB, sha256: randomSha256(32 * MIB), said: 'over\n', code: 0 },
         );
       }
+    });
+
+    test('64 MiB in and out again to a reader that stops now and then, every byte', async () => {
+      const child = kubectl.spawn(['exec', '-i', 'box', '--', 'cat']);
+      let since = 0;
+      child.stdout!.on('data', (chunk: Buffer) => {
+        since += chunk.length;
+        if (since < MIB) return;
+        since = 0;
+        child.stdout!.pause();
+        setTimeout(() => child.stdout!.resume(), 20);
+      });
+      const hash = createHash('sha256');
+      child.stdout!.on('data', (chunk: Buffer) => hash.update(chunk));
+      const [said] = await Promise.all([text(child.stderr!), once(child, 'close'), feed(child.stdin!, randomBlocks(64 * MIB))]);
+      assert.deepEqual([said, child.exitCode, hash.digest('hex')], ['', 0, randomSha256(64 * MIB)]);
     });
 
     test('-it: a terminal with its size, ctrl-C, resizes, the exit code', async () => {

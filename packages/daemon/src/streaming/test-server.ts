@@ -6,6 +6,7 @@ import { connect, type Socket } from 'node:net';
 import type { StreamingConfig } from '../config/config.ts';
 import type { PortForwardTransport } from '../transport/port-forward.ts';
 import type { SessionStatus, Transport, TransportHandlers } from '../transport/transport.ts';
+import { clientFrame } from '../transport/websocket/test-frames.ts';
 import { silentLog } from '../util/log.ts';
 import type { AttachTicket, ConnectionInfo, ExecTicket, PortForwardTicket, StreamHandler, Ticket } from './handler.ts';
 import type { HttpTimes } from './http-server.ts';
@@ -108,7 +109,19 @@ export class Pump {
   }
 }
 
-/** A connection that speaks bytes: for what no WebSocket library would send. */
+/** A close frame with code 1000: the last bytes of a session that ends well. */
+const NORMAL_END = Buffer.of(0x88, 2, 0x03, 0xe8);
+
+/** Answers that close frame, as every client does; reads the socket from now on. */
+export function answerNormalEnd(socket: Socket): void {
+  let last: Buffer = Buffer.alloc(0);
+  socket.on('data', (chunk: Buffer) => {
+    last = Buffer.concat([last, chunk.subarray(-NORMAL_END.length)]).subarray(-NORMAL_END.length);
+    if (last.equals(NORMAL_END) && socket.writable) socket.write(clientFrame({ opcode: 8, payload: NORMAL_END.subarray(2) }));
+  });
+}
+
+/** A connection that speaks bytes: for what no WebSocket library would send. It answers a session's end, as every client does. */
 export class RawClient {
   readonly socket: Socket;
   #received: Buffer = Buffer.alloc(0);
@@ -119,6 +132,7 @@ export class RawClient {
     this.socket = connect(port, '127.0.0.1');
     this.socket.setNoDelay(true);
     this.socket.on('error', () => undefined);
+    answerNormalEnd(this.socket);
     this.socket.on('data', (chunk: Buffer) => {
       this.#received = Buffer.concat([this.#received, chunk]);
       this.#changed();

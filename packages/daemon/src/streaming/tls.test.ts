@@ -11,7 +11,7 @@ import { WebSocket } from 'ws';
 import type { TlsFiles } from '../config/config.ts';
 import { Certificates } from '../testing/certificates.ts';
 import { clientFrame } from '../transport/websocket/test-frames.ts';
-import { handlers, Pump, type Serve, startServer, SUCCESS, type TestServer, ticketOf } from './test-server.ts';
+import { answerNormalEnd, handlers, Pump, type Serve, startServer, SUCCESS, type TestServer, ticketOf } from './test-server.ts';
 
 const MIB = 1024 * 1024;
 const VERSIONS: readonly SecureVersion[] = ['TLSv1.2', 'TLSv1.3'];
@@ -113,6 +113,7 @@ for (const version of VERSIONS) {
     const client = await upgraded(fixture, certs, only);
     const received: Buffer[] = [];
     const began = performance.now();
+    answerNormalEnd(client);
     // About 4 MiB/s: much slower than the server, whose last MiBs lie in buffers when the session ends.
     client.on('data', (chunk: Buffer) => {
       received.push(chunk);
@@ -194,6 +195,7 @@ test('a client that takes nothing after the end is not reset: its socket lingers
   // Unread input at the server when it ends would become a reset.
   client.write(clientFrame({ opcode: 2, payload: Buffer.alloc(100_000) }));
   await sleep(500);
+  answerNormalEnd(client);
   const { stdout, closeCode } = parseFrames(await collect(client));
   assert.equal(Buffer.compare(stdout, data), 0);
   assert.equal(closeCode, 1000);

@@ -27,8 +27,14 @@ export const LINGER_NO_PROGRESS_MS = 120_000;
 /** How often progress is looked at while lingering; most clients close within milliseconds, long before the first look. */
 export const LINGER_POLL_MS = 5_000;
 
-/** How often a client is looked at that is to close by itself: one that never does gets our FIN at the second look. */
+/** How often a client is looked at that is to close by itself: one that has read everything and does not gets our FIN at the second look. */
 export const PEER_END_POLL_MS = 1_000;
+
+/**
+ * How long one that has never answered anything may say nothing before it gets our FIN. Go's clients ping every 5 s as long as they run;
+ * others answer the last ping when they have read what is in front of it, and this is what that may take.
+ */
+export const PEER_SILENT_MS = 30_000;
 
 /**
  * How long a client that says something but does not close is left to read what proxies on the way hold: at 20 KB/s some 18 MB, more than

@@ -7,12 +7,15 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { lingerForPeer } from './linger.ts';
+import { SocketChannel } from './socket-channel.ts';
 
 const LONG_MS = 60_000;
 /** Long enough for several looks. */
 const SOME_LOOKS_MS = 300;
-const TIMES = { noProgressMs: LONG_MS, pollMs: LONG_MS, peerPollMs: 20, peerMs: LONG_MS };
-const never = (): boolean => false;
+const TIMES = { noProgressMs: LONG_MS, pollMs: LONG_MS, peerPollMs: 20, silentMs: 400, peerMs: LONG_MS };
+const SLOW = { hasRead: () => false, maySayNothing: false };
+const DONE = { hasRead: () => true, maySayNothing: false };
+const MUTE = { hasRead: () => false, maySayNothing: true };
 
 /** Our end, read as transports do, and the peer's, which ends nothing by itself. */
 async function pair(): Promise<{ readonly ours: Socket; readonly peer: Socket; readonly ended: () => boolean }> {
@@ -35,7 +38,7 @@ test('the first FIN is the peer’s, however much it says before; ours answers i
   const { ours, peer, ended } = await pair();
   peer.resume();
   ours.write('all');
-  lingerForPeer(ours, never, TIMES);
+  lingerForPeer(ours, SLOW, TIMES);
   peer.write('a pong');
   await sleep(SOME_LOOKS_MS);
   assert.equal(ended(), false);
@@ -49,15 +52,30 @@ test('a peer that has ended already is answered at once', async () => {
   peer.resume();
   peer.end();
   await once(ours, 'end');
-  lingerForPeer(ours, never, TIMES);
+  lingerForPeer(ours, SLOW, TIMES);
   await once(peer, 'close');
+});
+
+test('one that has read all has the time of a look to end by itself', async () => {
+  const { ours, peer, ended } = await pair();
+  peer.resume();
+  let looks = 0;
+  const hasRead = (): boolean => {
+    looks += 1;
+    return looks === 1;
+  };
+  lingerForPeer(ours, { hasRead, maySayNothing: false }, TIMES);
+  while (looks < 10) await sleep(5);
+  assert.equal(ended(), false);
+  peer.end();
+  await once(ours, 'close');
 });
 
 test('one that has read all and does not end gets our FIN when it has taken everything, and not before', async () => {
   const { ours, peer, ended } = await pair();
   const bytes = 16 * 1024 * 1024;
   ours.write(Buffer.alloc(bytes));
-  lingerForPeer(ours, () => true, TIMES);
+  lingerForPeer(ours, DONE, TIMES);
   await sleep(SOME_LOOKS_MS);
   assert.equal(ours.writableEnded, false);
   peer.resume();
@@ -67,43 +85,74 @@ test('one that has read all and does not end gets our FIN when it has taken ever
   await once(ours, 'close');
 });
 
-test('one that neither ends nor says anything is given up; one that says something now and then is not', async () => {
-  const times = { ...TIMES, noProgressMs: 400 };
+test('one that neither ends nor says anything gets our FIN, and is then given up; one that says something now and then is not', async () => {
+  const times = { ...TIMES, noProgressMs: 1_000 };
   const silent = await pair();
   silent.peer.resume();
   const began = performance.now();
-  lingerForPeer(silent.ours, never, times);
-  await once(silent.ours, 'close');
+  lingerForPeer(silent.ours, SLOW, times);
+  await once(silent.peer, 'end');
   assert.ok(performance.now() - began >= times.noProgressMs);
+  await once(silent.ours, 'close');
+  assert.ok(performance.now() - began >= 2 * times.noProgressMs);
   silent.peer.destroy();
 
   const alive = await pair();
   alive.peer.resume();
-  lingerForPeer(alive.ours, never, times);
-  for (let i = 0; i < 40; i += 1) {
+  lingerForPeer(alive.ours, SLOW, times);
+  for (let i = 0; i < 60; i += 1) {
     alive.peer.write('a ping');
     await sleep(50);
   }
-  assert.equal(alive.ours.destroyed, false);
+  assert.equal(alive.ended(), false);
   alive.peer.end();
   await once(alive.ours, 'close');
 });
 
-test('one that is alive but never ends gets our FIN when its time is over', async () => {
-  const { ours, peer } = await pair();
+test('one that may say nothing gets our FIN when nothing has come for a while', async () => {
+  const { ours, peer, ended } = await pair();
   peer.resume();
-  lingerForPeer(ours, never, { ...TIMES, peerMs: 400 });
-  const talk = setInterval(() => peer.write('a ping'), 20);
+  lingerForPeer(ours, MUTE, TIMES);
+  for (let i = 0; i < 20; i += 1) {
+    peer.write('a ping');
+    await sleep(50);
+  }
+  assert.equal(ended(), false);
   await once(peer, 'end');
-  clearInterval(talk);
   peer.end();
   await once(ours, 'close');
+});
+
+test('one that is alive but never ends gets our FIN when its time is over, and is given up however much it says', async () => {
+  const { ours, peer } = await pair();
+  peer.resume();
+  lingerForPeer(ours, SLOW, { ...TIMES, noProgressMs: 400, peerMs: 400 });
+  const talk = setInterval(() => peer.write('a ping'), 20);
+  await once(peer, 'end');
+  await once(ours, 'close');
+  clearInterval(talk);
+  peer.destroy();
+});
+
+test('a channel leaves the end to its peer', async () => {
+  const { ours, peer, ended } = await pair();
+  peer.resume();
+  const channel = new SocketChannel(ours, Buffer.alloc(0), TIMES);
+  const closed = Promise.withResolvers<string>();
+  channel.start({ data: () => undefined, drain: () => undefined, ended: () => undefined, closed: closed.resolve });
+  channel.write([Buffer.from('all')]);
+  channel.endAfterPeer();
+  await sleep(SOME_LOOKS_MS);
+  assert.equal(peer.bytesRead, 3);
+  assert.equal(ended(), false);
+  peer.end();
+  await closed.promise;
 });
 
 test('one that says much and takes nothing is given up', async () => {
   const { ours, peer } = await pair();
   ours.write(Buffer.alloc(16 * 1024 * 1024));
-  lingerForPeer(ours, never, { ...TIMES, noProgressMs: 400 });
+  lingerForPeer(ours, SLOW, { ...TIMES, noProgressMs: 400 });
   const closed = once(ours, 'close');
   const talk = setInterval(() => peer.write('more input'), 20);
   await closed;

@@ -1,7 +1,7 @@
-// Ends a connection without losing what the peer has not read: half-close, then wait for as long as it takes bytes.
+// Ends a connection without losing what the peer has not read: who closes first, and how long the other is waited for.
 
 import type { Socket } from 'node:net';
-import { LINGER_NO_PROGRESS_MS, LINGER_POLL_MS, PEER_END_MS, PEER_END_POLL_MS } from './limits.ts';
+import { LINGER_NO_PROGRESS_MS, LINGER_POLL_MS, PEER_END_MS, PEER_END_POLL_MS, PEER_SILENT_MS } from './limits.ts';
 import { tcpKey } from './tcp-table.ts';
 import { unsentBytes } from './unsent-bytes.ts';
 
@@ -10,13 +10,23 @@ export type LingerTimes = {
   readonly noProgressMs: number;
   readonly pollMs: number;
   readonly peerPollMs: number;
+  readonly silentMs: number;
   readonly peerMs: number;
+};
+
+/** What is known of a peer that is to close by itself. */
+export type LastReader = {
+  /** It has said that it has read everything. */
+  readonly hasRead: () => boolean;
+  /** It need not be one that says anything as long as it is there. */
+  readonly maySayNothing: boolean;
 };
 
 export const LINGER_TIMES: LingerTimes = {
   noProgressMs: LINGER_NO_PROGRESS_MS,
   pollMs: LINGER_POLL_MS,
   peerPollMs: PEER_END_POLL_MS,
+  silentMs: PEER_SILENT_MS,
   peerMs: PEER_END_MS,
 };
 
@@ -41,22 +51,26 @@ export function destroyWithoutProgress(socket: Socket, times: LingerTimes = LING
  * that. Kubernetes' proxies (apimachinery's UpgradeAwareHandler) close both of their connections as soon as either has ended; what their
  * client still sends then, if only a pong, is answered with a reset over what it has not read.
  *
- * Our FIN goes out for one that does not close by itself: it has taken everything, and `hasRead` says at two looks that nothing can be
- * lost by it, or it has had `peerMs`. What comes from one that has taken everything counts as progress: it is there and reads, and the
- * rest is in the proxies' buffers.
+ * Our FIN goes out for one that has taken everything and does not close by itself: `hasRead` says at two looks that nothing can be lost
+ * by it; or nothing has come from it for `noProgressMs`, or `silentMs` where it `maySayNothing`; or it has had `peerMs`. Until then what
+ * comes from it counts as progress: it is there and reads, and the rest is in the proxies' buffers.
  */
-export function lingerForPeer(socket: Socket, hasRead: () => boolean, times: LingerTimes = LINGER_TIMES): void {
+export function lingerForPeer(socket: Socket, peer: LastReader, times: LingerTimes = LINGER_TIMES): void {
   if (socket.destroyed) return;
   if (socket.readableEnded) return linger(socket, times);
   socket.once('end', () => socket.end());
+  const silentMs = peer.maySayNothing ? times.silentMs : times.noProgressMs;
   let takenAt: number | undefined;
-  let had = false;
+  let heard = { bytes: socket.bytesRead, at: performance.now() };
+  let hadRead = false;
   watchProgress(socket, { ...times, pollMs: times.peerPollMs }, () => {
-    takenAt ??= performance.now();
-    const has = hasRead();
-    if ((has && had) || performance.now() - takenAt >= times.peerMs) socket.end();
-    had = has;
-    return String(socket.bytesRead);
+    const now = performance.now();
+    takenAt ??= now;
+    if (socket.bytesRead !== heard.bytes) heard = { bytes: socket.bytesRead, at: now };
+    const hasRead = peer.hasRead();
+    if ((hasRead && hadRead) || now - heard.at >= silentMs || now - takenAt >= times.peerMs) socket.end();
+    hadRead = hasRead;
+    return socket.writableEnded ? '' : String(heard.bytes);
   });
 }
 

@@ -74,8 +74,8 @@ export class SocketChannel implements ByteChannel {
   }
 
   endAfterPeer(): void {
-    // What reads these bytes does not say how far it is.
-    this.#endBy(() => lingerForPeer(this.#socket, () => false, this.#times));
+    // All that is sent to this client does not make it say how far it has read.
+    this.#endBy(() => lingerForPeer(this.#socket, { hasRead: () => false, maySayNothing: false }, this.#times));
   }
 
   destroy(): void {

@@ -19,7 +19,7 @@ export interface Transport {
   resumeInput(): void;
   /**
    * Sends the status after everything written, closes gracefully, never resets over unread output. Resolves when the client has closed
-   * or has taken nothing for the linger time. Idempotent.
+   * or has been given up (see linger.ts). Idempotent.
    */
   finish(status: SessionStatus): Promise<void>;
   /** Ends the connection at once (daemon stop, evicted client). */

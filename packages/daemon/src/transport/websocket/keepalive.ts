@@ -20,14 +20,25 @@ export const KEEPALIVE_TIMES: KeepaliveTimes = { pingMs: PING_INTERVAL_MS, unrea
  */
 export class Keepalive {
   readonly #sender: MessageSender;
+  readonly #sign: 'ping' | 'pong';
   readonly #pings: NodeJS.Timeout;
   readonly #end: PeerEnd;
   readonly #unread: UnreadPeer;
   #unanswered = false;
 
-  /** @param left is called when a peer that has ended has waited for `lostInputMs` to be read to its end */
-  constructor(socket: Socket, sender: MessageSender, times: KeepaliveTimes, lostInputMs: number, left: () => void) {
+  /**
+   * @param sign what goes out on a silent connection: a pong to a client that must not be made to answer (see beats.ts)
+   * @param left is called when a peer that has ended has waited for `lostInputMs` to be read to its end
+   */
+  constructor(
+    socket: Socket,
+    { sender, sign }: { readonly sender: MessageSender; readonly sign: 'ping' | 'pong' },
+    times: KeepaliveTimes,
+    lostInputMs: number,
+    left: () => void,
+  ) {
     this.#sender = sender;
+    this.#sign = sign;
     this.#end = new PeerEnd(socket);
     this.#unread = new UnreadPeer(
       { signMs: times.unreadPongMs, lostInputMs },
@@ -64,9 +75,9 @@ export class Keepalive {
 
   #ping(): void {
     if (this.#unanswered || this.#unread.watching) return;
-    this.#unanswered = true;
+    this.#unanswered = this.#sign === 'ping';
     // Where output waits the connection is not silent.
-    if (this.#sender.idle) this.#sender.ping();
+    if (this.#sender.idle) this.#sender[this.#sign]();
   }
 
   #pong(): void {

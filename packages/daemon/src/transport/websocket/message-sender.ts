@@ -61,8 +61,12 @@ export class MessageSender {
     else this.pong(payload);
   }
 
-  /** The last frame. Without a code the payload is empty, which only ever answers a close frame that had none. */
+  /**
+   * The last frame; a ping that waits for its answer gets none. Without a code the payload is empty, which only ever answers a close frame
+   * that had none.
+   */
   close(code: number | undefined, reason?: string): void {
+    this.#latePing = undefined;
     this.#frame(code === undefined ? wholeFrame(OPCODE.close, EMPTY) : closeFrame(code, reason));
   }
 

@@ -32,6 +32,22 @@ export type PaceParts = {
   readonly now?: () => number;
 };
 
+/** How far output may run ahead of a client. */
+export type Flow = {
+  /** Enough is on its way. */
+  readonly closed: boolean;
+  /** The client has answered a mark between the data: it does what RFC 6455 asks for. */
+  readonly answers: boolean;
+  /** So many bytes have been given to the socket. */
+  sent(bytes: number): void;
+  /** A pong came. */
+  pong(payload: Uint8Array): void;
+  /** The client's frames are not read for now, or never again. */
+  suspend(): void;
+  /** They are read again. */
+  resume(): void;
+};
+
 type Probe = { readonly id: number; readonly at: number; readonly since: number };
 
 /**
@@ -39,7 +55,7 @@ type Probe = { readonly id: number; readonly at: number; readonly since: number 
  * mark; the window grows while answers come quickly. RFC 6455, 5.5.2: every client answers a ping with its payload. One that has never
  * done so, though it has taken everything, is left to itself.
  */
-export class Pace {
+export class Pace implements Flow {
   readonly #parts: PaceParts;
   readonly #now: () => number;
   #window = FIRST_WINDOW_BYTES;
@@ -70,12 +86,10 @@ export class Pace {
     return true;
   }
 
-  /** The client has answered a mark: it does what RFC 6455 asks for. */
   get answers(): boolean {
     return this.#answers;
   }
 
-  /** So many bytes have been given to the socket. */
   sent(bytes: number): void {
     this.#sent += bytes;
     if (!this.#active || !this.#isMarkDue()) return;

@@ -442,7 +442,7 @@ test('input that a client has left behind and nobody reads in time is cut off, w
     { socket, head: Buffer.alloc(0), protocol: { name: 'v4.channel.k8s.io', encoding: 'binary' }, ports: [80] },
     {
       keepalive: { pingMs: never, unreadPongMs: 20 },
-      linger: { noProgressMs: never, pollMs: 20, peerPollMs: 20, peerMs: never },
+      linger: { noProgressMs: never, pollMs: 20, peerPollMs: 20, silentMs: never, peerMs: never },
       lostInputMs: 100,
       quietMs: never,
     },

@@ -96,7 +96,9 @@ export class PortForwardWebSocket implements PortForwardTransport {
     this.#ports = this.#refusal === undefined ? ports.map((port, index) => new PortChannel(port, index, wire)) : [];
     this.#channels = new PortChannels(this.#ports, protocol.encoding);
     this.#parser = this.#makeParser(protocol.encoding);
-    this.#keepalive = new Keepalive(socket, this.#sender, times.keepalive, times.lostInputMs, () => this.#giveUp());
+    this.#keepalive = new Keepalive(socket, { sender: this.#sender, sign: 'ping' }, times.keepalive, times.lostInputMs, () =>
+      this.#giveUp(),
+    );
     socket.setNoDelay(true);
     socket.on('error', (error: NodeJS.ErrnoException) => {
       this.#reason = `connection lost: ${error.code ?? error.message}`;

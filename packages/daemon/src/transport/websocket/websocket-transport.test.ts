@@ -12,7 +12,7 @@ import { clientFrame } from './test-frames.ts';
 import { type TransportTimes, WebSocketTransport } from './websocket-transport.ts';
 
 const LONG_MS = 60_000;
-const LINGER = { noProgressMs: LONG_MS, pollMs: 20, peerPollMs: 20, peerMs: LONG_MS };
+const LINGER = { noProgressMs: LONG_MS, pollMs: 20, peerPollMs: 20, silentMs: 20, peerMs: LONG_MS };
 const TIMES: TransportTimes = {
   keepalive: { pingMs: LONG_MS, unreadPongMs: LONG_MS },
   linger: LINGER,
@@ -33,7 +33,7 @@ type Pair = {
 };
 
 /** Both ends of a connection, the server's as a transport that has been started. */
-async function pair(times: Partial<TransportTimes> = {}, more: Partial<TransportHandlers> = {}): Promise<Pair> {
+async function pair(times: Partial<TransportTimes> = {}, more: Partial<TransportHandlers> = {}, tty = true): Promise<Pair> {
   const server = createServer({ allowHalfOpen: true });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -50,7 +50,7 @@ async function pair(times: Partial<TransportTimes> = {}, more: Partial<Transport
       socket,
       head: Buffer.alloc(0),
       protocol: SUBPROTOCOLS['v5.channel.k8s.io'],
-      streams: { stdin: true, stdout: true, stderr: false, tty: false },
+      streams: { stdin: true, stdout: true, stderr: false, tty },
     },
     { ...TIMES, ...times },
   );
@@ -81,6 +81,30 @@ test('a silent client is pinged, and not again before it says something', async 
   await sleep(200);
   assert.deepEqual(received(), Buffer.concat([FIRST_MESSAGE, PING, PING]));
   transport.destroy();
+});
+
+test('a client that may send much input is asked for nothing: pongs instead of pings, between its output too', async () => {
+  const { transport, client, received } = await pair({ keepalive: { pingMs: 30, unreadPongMs: LONG_MS } }, {}, false);
+  await until(() => received().length >= FIRST_MESSAGE.length + 3 * PONG.length);
+  assert.deepEqual(
+    received().subarray(0, FIRST_MESSAGE.length + 3 * PONG.length),
+    Buffer.concat([FIRST_MESSAGE, PONG, PONG, PONG]),
+  );
+  transport.destroy();
+  client.destroy();
+
+  const quiet = await pair({}, {}, false);
+  const chunk = Buffer.alloc(64 * 1024);
+  for (let i = 0; i < 9; i += 1) {
+    quiet.transport.write('stdout', chunk);
+  }
+  const head = Buffer.of(0x82, 127, 0, 0, 0, 0, 0, 1, 0, 1, 1);
+  const message = Buffer.concat([head, chunk]);
+  const four = Buffer.concat([message, message, message, message, PONG]);
+  const expected = Buffer.concat([FIRST_MESSAGE, four, four, message]);
+  await until(() => quiet.received().length >= expected.length);
+  assert.ok(quiet.received().equals(expected));
+  quiet.transport.destroy();
 });
 
 test('while the socket is not read, pongs go out by themselves; then no more', async () => {
@@ -241,6 +265,20 @@ test('after the last byte the client ends the connection first; only one that an
   half.client.write(pong('over?'));
   await once(half.client, 'end');
   half.client.end();
+
+  // Its ping has come too late for an answer, as more than enough was queued.
+  const late = await pair();
+  late.client.pause();
+  while (late.transport.write('stdout', Buffer.alloc(64 * 1024)));
+  late.client.write(clientFrame({ opcode: 9, payload: Buffer.from('late?') }));
+  await sleep(50);
+  const over = late.transport.finish(SUCCESS);
+  late.client.resume();
+  await until(() => late.received().subarray(-CLOSE.length).equals(CLOSE));
+  await sleep(100);
+  assert.ok(late.received().subarray(-CLOSE.length).equals(CLOSE), 'nothing comes behind a close frame');
+  late.client.write(clientFrame({ opcode: 8, payload: Buffer.of(0x03, 0xe8) }));
+  await over;
 
   const mute = await pair();
   void mute.transport.finish(SUCCESS);

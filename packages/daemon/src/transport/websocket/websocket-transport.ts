@@ -7,6 +7,7 @@ import { readIntoFreshMemory } from '../read-memory.ts';
 import type { OutputStream, SessionStatus, Transport, TransportHandlers } from '../transport.ts';
 import type { RequestedStreams } from '../upgrade.ts';
 import { wireStatus } from '../wire-status.ts';
+import { Beats } from './beats.ts';
 import { ChannelReader } from './channel-reader.ts';
 import { LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import { CLOSE_CODE, MAX_MESSAGE_BYTES } from './constants.ts';
@@ -17,7 +18,7 @@ import { destroyWhenWritten, LINGER_TIMES, type LingerTimes, linger, lingerForPe
 import { tcpKey } from '../tcp-table.ts';
 import { unsentBytes } from '../unsent-bytes.ts';
 import { MessageSender } from './message-sender.ts';
-import { Pace } from './pace.ts';
+import { type Flow, Pace } from './pace.ts';
 
 /** An upgraded connection: the 101 has been written to the socket. */
 export type WebSocketConnection = {
@@ -57,7 +58,7 @@ export class WebSocketTransport implements Transport {
   readonly #parser: FrameParser;
   readonly #input: InputQueue;
   readonly #keepalive: Keepalive;
-  readonly #pace: Pace;
+  readonly #flow: Flow;
   readonly #gone = Promise.withResolvers<void>();
   #handlers: TransportHandlers | undefined;
   #state: State = 'open';
@@ -81,12 +82,22 @@ export class WebSocketTransport implements Transport {
       closed: (reason) => this.#handlers?.closed(reason),
     });
     this.#parser = this.#makeParser();
-    this.#keepalive = new Keepalive(socket, this.#sender, times.keepalive, times.lostInputMs, () => this.#lost('client went away'));
-    this.#pace = new Pace({
-      ping: (payload) => this.#state === 'open' && this.#sender.ping(payload),
-      opened: () => this.#room(),
-      unsent: () => unsentBytes(tcpKey(socket)),
-    });
+    // Only programs send input by the megabyte, and those have no terminal.
+    const isFlooded = streams.stdin && !streams.tty;
+    this.#keepalive = new Keepalive(
+      socket,
+      { sender: this.#sender, sign: isFlooded ? 'pong' : 'ping' },
+      times.keepalive,
+      times.lostInputMs,
+      () => this.#lost('client went away'),
+    );
+    this.#flow = isFlooded
+      ? new Beats(() => this.#sender.pong())
+      : new Pace({
+          ping: (payload) => this.#state === 'open' && this.#sender.ping(payload),
+          opened: () => this.#room(),
+          unsent: () => unsentBytes(tcpKey(socket)),
+        });
     socket.setNoDelay(true);
     socket.on('error', (error: NodeJS.ErrnoException) => {
       this.#lossReason = `connection lost: ${error.code ?? error.message}`;
@@ -108,8 +119,8 @@ export class WebSocketTransport implements Transport {
   write(stream: OutputStream, chunk: Uint8Array): boolean {
     if (this.#state !== 'open' || this.#keepalive.peerEnded || !this.#streams[stream] || chunk.length === 0) return true;
     this.#sender.message(CHANNEL[stream], chunk);
-    this.#pace.sent(chunk.length);
-    if (!this.#sender.full && !this.#pace.closed) return true;
+    this.#flow.sent(chunk.length);
+    if (!this.#sender.full && !this.#flow.closed) return true;
     this.#wantsDrain = true;
     return false;
   }
@@ -136,9 +147,11 @@ export class WebSocketTransport implements Transport {
       this.#sender.ping(LAST_PING);
       this.#sender.close(CLOSE_CODE.normal);
       this.#stop();
-      // RFC 6455, 5.5.1: the client answers with a close frame of its own. One that answers the ping alone has read everything as well;
-      // one that has never answered a mark does not say, or has had so little that its kernel holds all of it.
-      lingerForPeer(this.#socket, () => this.#hasReadAll || !this.#pace.answers, this.#times.linger);
+      // RFC 6455, 5.5.1: the client answers with a close frame of its own. One that answers the ping alone has read everything as well.
+      const peer = { hasRead: () => this.#hasReadAll, maySayNothing: !this.#flow.answers };
+      // Without handlers nothing is read, the answer neither.
+      if (this.#handlers === undefined) linger(this.#socket, this.#times.linger);
+      else lingerForPeer(this.#socket, peer, this.#times.linger);
     }
     return this.#gone.promise;
   }
@@ -181,13 +194,13 @@ export class WebSocketTransport implements Transport {
     this.#reading = false;
     this.#socket.pause();
     this.#keepalive.unread();
-    this.#pace.suspend();
+    this.#flow.suspend();
   }
 
   #readOn(): void {
     this.#reading = true;
     this.#keepalive.read();
-    this.#pace.resume();
+    this.#flow.resume();
     this.#socket.resume();
   }
 
@@ -200,7 +213,7 @@ export class WebSocketTransport implements Transport {
 
   /** The session may write again once neither the socket nor the pace holds it back. */
   #room(): void {
-    if (this.#sender.full || this.#pace.closed) return;
+    if (this.#sender.full || this.#flow.closed) return;
     if (!this.#wantsDrain || this.#handlers === undefined || this.#state !== 'open') return;
     this.#wantsDrain = false;
     this.#handlers.drain();
@@ -208,7 +221,7 @@ export class WebSocketTransport implements Transport {
 
   #ponged(payload: Uint8Array): void {
     this.#hasReadAll ||= LAST_PING.equals(payload);
-    this.#pace.pong(payload);
+    this.#flow.pong(payload);
   }
 
   #clientClosed(code: number | undefined): void {
