@@ -168,7 +168,7 @@ test('a client that reads nothing holds a bounded amount, and gets all of it whe
   await once(client.socket, 'end');
   const frames = (32 * MIB) / (32 * 1024);
   const status = '{"metadata":{},"status":"Success"}';
-  const beats = ((32 * MIB) / (256 * 1024)) * 2;
+  const beats = ((32 * MIB) / (128 * 1024)) * 2;
   const lastPing = 7;
   assert.equal(got, 3 + 32 * MIB + frames * 5 + beats + (2 + 1 + status.length) + lastPing + 4);
   client.socket.end();

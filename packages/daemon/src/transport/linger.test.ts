@@ -109,6 +109,23 @@ test('one that neither ends nor says anything gets our FIN, and is then given up
   await once(alive.ours, 'close');
 });
 
+test('one that may say nothing has its time from when it has taken everything', async () => {
+  const { ours, peer } = await pair();
+  const bytes = 16 * 1024 * 1024;
+  const silentMs = 3_000;
+  ours.write(Buffer.alloc(bytes));
+  lingerForPeer(ours, MUTE, { ...TIMES, silentMs });
+  await sleep(silentMs);
+  peer.resume();
+  while (peer.bytesRead < bytes) await sleep(1);
+  const took = performance.now();
+  await once(peer, 'end');
+  // That everything has been taken is seen up to a second late, or a moment before this program sees it.
+  assert.ok(performance.now() - took >= silentMs / 2);
+  peer.end();
+  await once(ours, 'close');
+});
+
 test('one that may say nothing gets our FIN when nothing has come for a while', async () => {
   const { ours, peer, ended } = await pair();
   peer.resume();
@@ -127,7 +144,7 @@ test('one that is alive but never ends gets our FIN when its time is over, and i
   const { ours, peer } = await pair();
   peer.resume();
   lingerForPeer(ours, SLOW, { ...TIMES, noProgressMs: 400, peerMs: 400 });
-  const talk = setInterval(() => peer.write('a ping'), 20);
+  const talk = setInterval(() => peer.write('a ping'), 20).unref();
   await once(peer, 'end');
   await once(ours, 'close');
   clearInterval(talk);
@@ -137,7 +154,7 @@ test('one that is alive but never ends gets our FIN when its time is over, and i
 test('a channel leaves the end to its peer', async () => {
   const { ours, peer, ended } = await pair();
   peer.resume();
-  const channel = new SocketChannel(ours, Buffer.alloc(0), TIMES);
+  const channel = new SocketChannel(ours, Buffer.alloc(0), { ...TIMES, silentMs: 20 });
   const closed = Promise.withResolvers<string>();
   channel.start({ data: () => undefined, drain: () => undefined, ended: () => undefined, closed: closed.resolve });
   channel.write([Buffer.from('all')]);
@@ -154,7 +171,7 @@ test('one that says much and takes nothing is given up', async () => {
   ours.write(Buffer.alloc(16 * 1024 * 1024));
   lingerForPeer(ours, SLOW, { ...TIMES, noProgressMs: 400 });
   const closed = once(ours, 'close');
-  const talk = setInterval(() => peer.write('more input'), 20);
+  const talk = setInterval(() => peer.write('more input'), 20).unref();
   await closed;
   clearInterval(talk);
   peer.destroy();

@@ -68,7 +68,7 @@ export function lingerForPeer(socket: Socket, peer: LastReader, times: LingerTim
     takenAt ??= now;
     if (socket.bytesRead !== heard.bytes) heard = { bytes: socket.bytesRead, at: now };
     const hasRead = peer.hasRead();
-    if ((hasRead && hadRead) || now - heard.at >= silentMs || now - takenAt >= times.peerMs) socket.end();
+    if ((hasRead && hadRead) || now - Math.max(heard.at, takenAt) >= silentMs || now - takenAt >= times.peerMs) socket.end();
     hadRead = hasRead;
     return socket.writableEnded ? '' : String(heard.bytes);
   });
