@@ -1,7 +1,6 @@
 // The idle time-out over real WebSocket sessions and over a port-forward transport of the test's own.
 
 import assert from 'node:assert/strict';
-import { Buffer } from 'node:buffer';
 import { once } from 'node:events';
 import { Duplex, PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,11 +9,9 @@ import type { ForwardedConnection, PortForwardHandlers, PortForwardTransport } f
 import type { Transport } from '../transport/transport.ts';
 import { clientFrame } from '../transport/websocket/test-frames.ts';
 import { endForwardWhenIdle, endWhenIdle } from './idle-timeout.ts';
-import { handlers, RawClient, startServer, SUCCESS } from './test-server.ts';
+import { handlers, NORMAL_END, RawClient, startServer, SUCCESS } from './test-server.ts';
 
 const IDLE_MS = 400;
-/** Code 1000. */
-const CLOSE = Buffer.of(0x88, 2, 0x03, 0xe8);
 
 type Stage = AsyncDisposable & { readonly client: RawClient; readonly transport: Transport; readonly events: string[] };
 
@@ -65,13 +62,13 @@ test('a session over which no data moves ends with a status that says so; pings,
       ]),
     );
   }, 50);
-  const received = (await it.client.until((bytes) => bytes.includes(CLOSE))).toString('latin1');
+  const received = (await it.client.until((bytes) => bytes.includes(NORMAL_END))).toString('latin1');
   const took = performance.now() - began;
   await it.client.untilEnd();
   clearInterval(chatter);
   assert.ok(took >= IDLE_MS - 50 && took < IDLE_MS * 5, `${took} ms`);
   assert.match(received, /"status":"Failure","message":"no data has moved for 0\.4 s[^"]*","reason":"IdleTimeout"/);
-  assert.deepEqual(it.client.received.subarray(-4), CLOSE);
+  assert.deepEqual(it.client.received.subarray(-4), NORMAL_END);
   assert.ok(it.events.filter((event) => event === 'size 9').length > 1);
   assert.equal(it.events.at(-1), 'idle time-out');
 });

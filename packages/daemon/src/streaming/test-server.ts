@@ -110,7 +110,7 @@ export class Pump {
 }
 
 /** A close frame with code 1000: the last bytes of a session that ends well. */
-const NORMAL_END = Buffer.of(0x88, 2, 0x03, 0xe8);
+export const NORMAL_END = Buffer.of(0x88, 2, 0x03, 0xe8);
 
 /** Answers that close frame, as every client does; reads the socket from now on. */
 export function answerNormalEnd(socket: Socket): void {

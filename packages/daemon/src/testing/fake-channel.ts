@@ -1,6 +1,6 @@
 /** A byte channel without a wire: the test is the peer, and says how much is queued. */
 import { Buffer } from 'node:buffer';
-import type { ByteChannel, ByteChannelEvents } from '../transport/byte-channel.ts';
+import type { ByteChannel, ByteChannelEvents, FirstEnd } from '../transport/byte-channel.ts';
 
 export class FakeChannel implements ByteChannel {
   #events: ByteChannelEvents | undefined;
@@ -48,14 +48,10 @@ export class FakeChannel implements ByteChannel {
     this.hurried = true;
   }
 
-  end(): void {
+  end(first: FirstEnd = 'ours'): void {
+    this.leavesEndToPeer = first === 'theirs';
     this.isEnded = true;
     this.paused = false;
-  }
-
-  endAfterPeer(): void {
-    this.leavesEndToPeer = true;
-    this.end();
   }
 
   destroy(): void {

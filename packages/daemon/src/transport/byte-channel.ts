@@ -17,12 +17,13 @@ export interface ByteChannel {
   /** From now on a peer that takes none of what is queued for the linger time is given up. */
   giveUpWhenStuck(): void;
   /** Ends behind what is queued, and reads and discards until the peer has closed or is given up: never a reset over unread output. */
-  end(): void;
-  /** The same for a peer that closes by itself once it has read what says so: its FIN comes first, and ours answers it. */
-  endAfterPeer(): void;
+  end(first?: FirstEnd): void;
   /** Ends at once. */
   destroy(): void;
 }
+
+/** Whose FIN comes first; `theirs` for a peer that closes by itself once it has read what says so. `ours` where nothing else is said. */
+export type FirstEnd = 'ours' | 'theirs';
 
 export type ByteChannelEvents = {
   /** The next bytes; they belong to whoever takes them. */

@@ -158,7 +158,7 @@ test('a channel leaves the end to its peer', async () => {
   const closed = Promise.withResolvers<string>();
   channel.start({ data: () => undefined, drain: () => undefined, ended: () => undefined, closed: closed.resolve });
   channel.write([Buffer.from('all')]);
-  channel.endAfterPeer();
+  channel.end('theirs');
   await sleep(SOME_LOOKS_MS);
   assert.equal(peer.bytesRead, 3);
   assert.equal(ended(), false);

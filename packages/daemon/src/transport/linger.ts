@@ -43,7 +43,7 @@ export function linger(socket: Socket, times: LingerTimes = LINGER_TIMES): void 
 
 /** The same without FIN, for a connection that has more to write before its end. */
 export function destroyWithoutProgress(socket: Socket, times: LingerTimes = LINGER_TIMES): void {
-  watchProgress(socket, times, () => '');
+  watchProgress(socket, times);
 }
 
 /**
@@ -61,33 +61,39 @@ export function lingerForPeer(socket: Socket, peer: LastReader, times: LingerTim
   socket.once('end', () => socket.end());
   const silentMs = peer.maySayNothing ? times.silentMs : times.noProgressMs;
   let takenAt: number | undefined;
-  let heard = { bytes: socket.bytesRead, at: performance.now() };
-  let hadRead = false;
-  watchProgress(socket, { ...times, pollMs: times.peerPollMs }, () => {
-    const now = performance.now();
-    takenAt ??= now;
-    if (socket.bytesRead !== heard.bytes) heard = { bytes: socket.bytesRead, at: now };
-    const hasRead = peer.hasRead();
-    if ((hasRead && hadRead) || now - Math.max(heard.at, takenAt) >= silentMs || now - takenAt >= times.peerMs) socket.end();
-    hadRead = hasRead;
-    return socket.writableEnded ? '' : String(heard.bytes);
+  let hasRead = false;
+  watchProgress(socket, { ...times, pollMs: times.peerPollMs }, (stillMs) => {
+    takenAt ??= performance.now();
+    const hadRead = hasRead;
+    hasRead = peer.hasRead();
+    return (hadRead && hasRead) || stillMs >= silentMs || performance.now() - takenAt >= times.peerMs;
   });
 }
 
-/** @param taken is called when the peer's kernel has taken everything; what it gives changes where there is progress all the same */
-function watchProgress(socket: Socket, times: Pick<LingerTimes, 'noProgressMs' | 'pollMs'>, taken: () => string): void {
+/**
+ * @param isTime asked at each look while our FIN is not sent and the peer's kernel has taken everything, with the time for which nothing
+ *   has changed and nothing has come from the peer: whether that FIN is to go out
+ */
+function watchProgress(
+  socket: Socket,
+  times: Pick<LingerTimes, 'noProgressMs' | 'pollMs'>,
+  isTime?: (stillMs: number) => boolean,
+): void {
   if (socket.destroyed) return;
   const key = tcpKey(socket);
   let last = '';
   let since = performance.now();
   const look = async (): Promise<void> => {
     const unsent = await unsentBytes(key);
-    const waiting = socket.writableLength + unsent;
-    const now = waiting === 0 ? `0 ${taken()}` : `${socket.writableLength}/${unsent}`;
+    const mayEnd = isTime !== undefined && !socket.writableEnded && socket.writableLength + unsent === 0;
+    const now = `${socket.writableLength}/${unsent} ${mayEnd ? socket.bytesRead : ''}`;
     if (now !== last) {
       last = now;
       since = performance.now();
-    } else if (performance.now() - since >= times.noProgressMs) socket.destroy();
+    }
+    const stillMs = performance.now() - since;
+    if (mayEnd && isTime(stillMs)) socket.end();
+    else if (stillMs >= times.noProgressMs) socket.destroy();
   };
   const timer = setInterval(() => void look(), times.pollMs).unref();
   socket.once('close', () => clearInterval(timer));

@@ -2,7 +2,7 @@
 
 import type { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
-import type { ByteChannel, ByteChannelEvents } from './byte-channel.ts';
+import type { ByteChannel, ByteChannelEvents, FirstEnd } from './byte-channel.ts';
 import { destroyWithoutProgress, LINGER_TIMES, type LingerTimes, linger, lingerForPeer } from './linger.ts';
 import { PeerEnd } from './peer-end.ts';
 import { probePeer } from './probe-peer.ts';
@@ -69,25 +69,18 @@ export class SocketChannel implements ByteChannel {
     destroyWithoutProgress(this.#socket, this.#times);
   }
 
-  end(): void {
-    this.#endBy(() => linger(this.#socket, this.#times));
-  }
-
-  endAfterPeer(): void {
-    // All that is sent to this client does not make it say how far it has read.
-    this.#endBy(() => lingerForPeer(this.#socket, { hasRead: () => false, maySayNothing: false }, this.#times));
+  end(first: FirstEnd = 'ours'): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    this.#writer.flush();
+    // Nothing that a channel carries makes its peer say how far it has read.
+    if (first === 'theirs') lingerForPeer(this.#socket, { hasRead: () => false, maySayNothing: false }, this.#times);
+    else linger(this.#socket, this.#times);
+    this.#socket.resume();
   }
 
   destroy(): void {
     this.#ending = true;
     this.#socket.destroy();
-  }
-
-  #endBy(leave: () => void): void {
-    if (this.#ending) return;
-    this.#ending = true;
-    this.#writer.flush();
-    leave();
-    this.#socket.resume();
   }
 }

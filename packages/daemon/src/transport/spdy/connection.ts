@@ -1,7 +1,7 @@
 // A SPDY connection as its server sees it: streams that the client opens, over any channel of bytes.
 
 import { Buffer } from 'node:buffer';
-import type { ByteChannel } from '../byte-channel.ts';
+import type { ByteChannel, FirstEnd } from '../byte-channel.ts';
 import { LOST_CLIENT_INPUT_MS } from '../limits.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport.ts';
 import { UnreadPeer } from '../unread-peer.ts';
@@ -149,14 +149,9 @@ export class SpdyConnection {
     if (this.#rest.length === 0) this.#channel.resume();
   }
 
-  /** Ends gracefully: GOAWAY behind what is queued, and the channel ends in its own way. */
-  end(): void {
-    this.#end(GOAWAY_STATUS.ok);
-  }
-
-  /** The same where the client has been told by the ends of its streams, and closes once it has read those. */
-  endAfterPeer(): void {
-    this.#end(GOAWAY_STATUS.ok, () => this.#channel.endAfterPeer());
+  /** Ends gracefully: GOAWAY behind what is queued, and the channel ends in its own way; `theirs` where all streams have been ended. */
+  end(first?: FirstEnd): void {
+    this.#end(GOAWAY_STATUS.ok, first);
   }
 
   /** Ends at once. */
@@ -260,12 +255,12 @@ export class SpdyConnection {
     this.#events.lost(reason);
   }
 
-  #end(status: number, leave: () => void = () => this.#channel.end()): void {
+  #end(status: number, first?: FirstEnd): void {
     if (this.#state !== 'open') return;
     this.#channel.write([goAway(this.#lastId, status)]);
     this.#state = 'ending';
     this.#stop();
-    leave();
+    this.#channel.end(first);
   }
 
   #closed(reason: string): void {

@@ -225,8 +225,7 @@ export class SpdyTransport implements Transport {
     for (const kind of ['stdin', 'stdout', 'stderr'] as const) this.#streams.get(kind)?.end();
     this.#streams.get('error')?.end(encodeStatus(this.#protocol, wireStatus(status)));
     // One that lacks streams would not know that it is over.
-    if (this.#complete) this.#connection.endAfterPeer();
-    else this.#connection.end();
+    this.#connection.end(this.#complete ? 'theirs' : 'ours');
   }
 
   #flush(): void {

@@ -1,7 +1,7 @@
 // A WebSocket as a channel of bytes: the payloads of its binary messages, put together, are the stream; their borders mean nothing.
 
 import type { Buffer } from 'node:buffer';
-import type { ByteChannel, ByteChannelEvents } from '../byte-channel.ts';
+import type { ByteChannel, ByteChannelEvents, FirstEnd } from '../byte-channel.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport.ts';
 import { CLOSE_CODE, OPCODE } from '../websocket/constants.ts';
 import { closeFrame, frameHead, wholeFrame } from '../websocket/frame-header.ts';
@@ -64,14 +64,9 @@ export class TunnelChannel implements ByteChannel {
     this.#inner.giveUpWhenStuck();
   }
 
-  end(): void {
+  end(first?: FirstEnd): void {
     this.#close(CLOSE_CODE.normal);
-    this.#inner.end();
-  }
-
-  endAfterPeer(): void {
-    this.#close(CLOSE_CODE.normal);
-    this.#inner.endAfterPeer();
+    this.#inner.end(first);
   }
 
   destroy(): void {

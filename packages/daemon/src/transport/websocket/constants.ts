@@ -38,7 +38,7 @@ export const MAX_CONTROL_PAYLOAD_BYTES = 125;
 export const UNREAD_PONG_INTERVAL_MS = 5_000;
 
 /**
- * How often a silent connection has a ping, or a pong where the client is not to answer: under the 30 to 60 s after which proxies cut silent connections, and
- * often enough for a vanished peer to be found within a minute.
+ * How often a silent connection has a ping, or a pong where the client is not to answer: under the 30 to 60 s after which proxies cut
+ * silent connections, and often enough for a vanished peer to be found within a minute.
  */
 export const PING_INTERVAL_MS = 15_000;

@@ -14,9 +14,9 @@ export const KEEPALIVE_TIMES: KeepaliveTimes = { pingMs: PING_INTERVAL_MS, unrea
 
 /**
  * Three clocks. Pings, or pongs, keep middle boxes from cutting a silent connection; of pings at most one is unanswered, so that they never
- * pile up in front of a stopped client. TCP probes (silence) and the peer watch (something is on its way, if only a ping) find a peer whose machine is gone;
- * a missing pong ends nothing (see probe-peer.ts). Pongs nobody asked for go out while the socket is not read, as the pings in it
- * cannot be answered; to a peer whose FIN is there, unread, none (see unread-peer.ts).
+ * pile up in front of a stopped client. TCP probes (silence) and the peer watch (something is on its way, if only a ping) find a peer whose
+ * machine is gone; a missing pong ends nothing (see probe-peer.ts). Pongs nobody asked for go out while the socket is not read, as the pings
+ * in it cannot be answered; to a peer whose FIN is there, unread, none (see unread-peer.ts).
  */
 export class Keepalive {
   readonly #sender: MessageSender;

@@ -122,7 +122,6 @@ export class Pace implements Flow {
     if (!this.closed) this.#parts.opened();
   }
 
-  /** The client's frames are not read for now, or never again. */
   suspend(): void {
     this.#active = false;
     this.#probes = [];
