@@ -17,6 +17,7 @@ const interruption = new Interruption();
 const daemon = new PrivateDaemon();
 const started = performance.now();
 const say = (text) => console.log(`[${((performance.now() - started) / 1000).toFixed(2)} s] ${text}`);
+interruption.heard = (signal) => say(`${signal}: no further`);
 /** Says what has been done; an interrupted demo goes no further. */
 const step = (text) => {
   interruption.check();
