@@ -4,6 +4,7 @@ import type { Container } from '../container/container.ts';
 import { mustRun, mustRunUnfrozen } from '../container/must-run.ts';
 import { collectOutput } from '../stdio/collect-output.ts';
 import type { Shim } from '../stdio/shim.ts';
+import { Deadline } from '../util/deadline.ts';
 import { BerthError } from '../util/errors.ts';
 import { settledWithin } from '../util/wait.ts';
 import type { Call, Handlers } from './call.ts';
@@ -65,8 +66,8 @@ async function runToEnd(
   call: Call,
 ): Promise<SyncResult> {
   const late = new AbortController();
-  const timer =
-    timeoutMs > 0 ? setTimeout(() => late.abort(timedOut(container, timeoutMs)), Math.min(timeoutMs, MAX_TIMER_MS)) : undefined;
+  const ring = (): void => late.abort(timedOut(container, timeoutMs));
+  const timer = timeoutMs > 0 ? new Deadline(Math.min(timeoutMs, MAX_TIMER_MS), ring) : undefined;
   const signal = AbortSignal.any([late.signal, call.signal]);
   try {
     const shim = await deps.containers.exec(container.id, { command: cmd, tty: false, stdin: false }, signal);
@@ -76,7 +77,7 @@ async function runToEnd(
       shim.close();
     }
   } finally {
-    clearTimeout(timer);
+    timer?.cancel();
   }
 }
 

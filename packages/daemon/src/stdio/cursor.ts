@@ -105,7 +105,7 @@ export class Cursor {
     return this.#released;
   }
 
-  /** Since when the sink has taken nothing, ms; 0 when it does not make us wait. */
+  /** Since when the sink has taken nothing, `performance.now()`; 0 when it does not make us wait. */
   get blockedSince(): number {
     return this.#blockedSince;
   }
@@ -175,7 +175,7 @@ export class Cursor {
     this.#written = true;
     if (this.#sink.write(stream, data)) return;
     this.#blocked = true;
-    this.#blockedSince = Date.now();
+    this.#blockedSince = performance.now();
   }
 
   #checkLag(): void {

@@ -369,16 +369,19 @@ export class OutputHub implements CursorHub {
 
   #watchStalls(): void {
     if (this.#files !== undefined || this.endWhenBehind || this.#stallTimer !== undefined) return;
-    this.#stallTimer = setInterval(() => {
-      const now = Date.now();
-      for (const cursor of this.#cursors) {
-        const since = cursor.blockedSince;
-        if (since === 0 || now - since < this.#options.stallMs || cursor.position >= this.#live.head) continue;
-        cursor.fail(
-          'SlowClient',
-          `the container has no log, and the client has taken nothing for ${Math.round(this.#options.stallMs / 1000)} s`,
-        );
-      }
-    }, STALL_CHECK_MS).unref();
+    // What clients have taken while this process had no turn is heard first.
+    this.#stallTimer = setInterval(() => setImmediate(() => this.#endStalled()).unref(), STALL_CHECK_MS).unref();
+  }
+
+  #endStalled(): void {
+    const now = performance.now();
+    for (const cursor of this.#cursors) {
+      const since = cursor.blockedSince;
+      if (since === 0 || now - since < this.#options.stallMs || cursor.position >= this.#live.head) continue;
+      cursor.fail(
+        'SlowClient',
+        `the container has no log, and the client has taken nothing for ${Math.round(this.#options.stallMs / 1000)} s`,
+      );
+    }
   }
 }

@@ -1,5 +1,6 @@
 /** The daemon's end of a shim's socket: connects, says hello, matches replies, hands events to the listener. */
 import { connect, type Socket } from 'node:net';
+import { Deadline } from '../util/deadline.ts';
 import { settledWithin } from '../util/wait.ts';
 import { ReadBuffers } from './read-buffers.ts';
 import * as frames from './shim-frames.ts';
@@ -56,7 +57,7 @@ export async function connectExec(path: string, secret: string, program: Uint8Ar
 
 async function open(path: string, first: Buffer, timeoutMs: number, signal: AbortSignal | undefined): Promise<Shim> {
   const client = new ShimClient(path, first);
-  const timer = setTimeout(() => client.close(new ShimLost(`${path}: no answer`)), timeoutMs);
+  const timer = new Deadline(timeoutMs, () => client.close(new ShimLost(`${path}: no answer`)));
   const abort = (): void => client.close(new ShimLost('aborted'));
   signal?.addEventListener('abort', abort, { once: true });
   try {
@@ -69,7 +70,7 @@ async function open(path: string, first: Buffer, timeoutMs: number, signal: Abor
       ? error
       : new ShimLost(`${path}: ${(error as Error).message}`, { cause: error });
   } finally {
-    clearTimeout(timer);
+    timer.cancel();
     signal?.removeEventListener('abort', abort);
   }
 }

@@ -6,6 +6,7 @@ import type { Cursor, CursorEnd } from '../stdio/cursor.ts';
 import type { Shim } from '../stdio/shim.ts';
 import type { StdinWriter } from '../stdio/stdin-arbiter.ts';
 import type { SessionStatus, TerminalSize, Transport } from '../transport/transport.ts';
+import { Deadline } from '../util/deadline.ts';
 import { messageOf } from '../util/errors.ts';
 import type { SessionEnd } from './handler.ts';
 import { exitStatus, failure, SUCCESS } from './session-status.ts';
@@ -111,11 +112,11 @@ export class ExecSession {
   }
 
   async #waitForSize(): Promise<void> {
-    const timer = setTimeout(() => this.#firstSize.resolve(), FIRST_SIZE_MS);
+    const timer = new Deadline(FIRST_SIZE_MS, () => this.#firstSize.resolve());
     const over = (): void => this.#firstSize.resolve();
     this.#over.signal.addEventListener('abort', over, { once: true });
     await this.#firstSize.promise;
-    clearTimeout(timer);
+    timer.cancel();
   }
 
   async #join(shim: Shim): Promise<void> {

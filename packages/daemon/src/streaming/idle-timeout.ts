@@ -3,6 +3,7 @@
 import type { Duplex } from 'node:stream';
 import type { ForwardedConnection, PortForwardHandlers, PortForwardTransport } from '../transport/port-forward.ts';
 import type { OutputStream, SessionStatus, Transport, TransportHandlers } from '../transport/transport.ts';
+import { Deadline } from '../util/deadline.ts';
 import { watchData } from './watch-data.ts';
 
 /** A clock that is put back by every piece of data; rings once. */
@@ -10,7 +11,7 @@ class IdleClock {
   readonly #ms: number;
   readonly #ring: () => void;
   #movedAt = performance.now();
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Deadline | undefined;
 
   constructor(ms: number, ring: () => void) {
     this.#ms = ms;
@@ -28,15 +29,15 @@ class IdleClock {
   }
 
   stop(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
   }
 
   #arm(ms: number): void {
-    this.#timer = setTimeout(() => {
+    this.#timer = new Deadline(Math.ceil(ms), () => {
       const left = this.#movedAt + this.#ms - performance.now();
       if (left > 0) this.#arm(left);
       else this.#ring();
-    }, Math.ceil(ms)).unref();
+    });
   }
 }
 

@@ -1,6 +1,7 @@
 /** One port-forward session: dials a port of the pod for every connection that the client wants, and joins the two. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ForwardedConnection, PortForwardTransport } from '../transport/port-forward.ts';
+import { Deadline } from '../util/deadline.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
 import type { ForwardTarget, PodSide } from './forward-target.ts';
@@ -126,7 +127,7 @@ export class ForwardSession {
     const { data, port } = connection;
     const giveUp = new AbortController();
     const left = (): void => giveUp.abort(new Error('the client has gone'));
-    const timer = setTimeout(() => giveUp.abort(new Error(`no answer within ${dialTimeoutMs / 1000} s`)), dialTimeoutMs);
+    const timer = new Deadline(dialTimeoutMs, () => giveUp.abort(new Error(`no answer within ${dialTimeoutMs / 1000} s`)));
     data.once('close', left);
     this.#ending.signal.addEventListener('abort', left, { once: true });
     try {
@@ -138,7 +139,7 @@ export class ForwardSession {
     } catch (error) {
       if (!data.destroyed && !this.#ending.signal.aborted) this.#fail(connection, messageOf(error));
     } finally {
-      clearTimeout(timer);
+      timer.cancel();
       data.off('close', left);
       this.#ending.signal.removeEventListener('abort', left);
     }

@@ -1,6 +1,7 @@
 // Finds the two streams that make one forwarded connection.
 
 import { Buffer } from 'node:buffer';
+import { Deadline } from '../../util/deadline.ts';
 import { MAX_REQUEST_ID_BYTES, RST_STATUS, STREAM_CREATION_MS } from './constants.ts';
 import type { ForwardedData } from './forwarded-data.ts';
 import type { SpdyStream } from './stream.ts';
@@ -8,7 +9,7 @@ import type { SpdyStream } from './stream.ts';
 /** A forwarded connection whose streams are both there. */
 export type ForwardPair = { readonly port: number; readonly data: ForwardedData };
 
-type Waiting = { readonly port: number; readonly half: SpdyStream | ForwardedData; readonly timer: NodeJS.Timeout };
+type Waiting = { readonly port: number; readonly half: SpdyStream | ForwardedData; readonly timer: Deadline };
 
 type StreamType = 'data' | 'error';
 
@@ -52,7 +53,7 @@ export class ForwardPairs {
     const half = type === 'data' ? this.#makeData(stream) : stream;
     if (!isData(half)) half.accept(IGNORE);
     if (other === undefined) {
-      const timer = setTimeout(() => this.#giveUp(key), this.#timeoutMs).unref();
+      const timer = new Deadline(this.#timeoutMs, () => this.#giveUp(key));
       this.#waiting.set(key, { port, half, timer });
       return undefined;
     }
@@ -82,7 +83,7 @@ export class ForwardPairs {
   }
 
   #forget(key: string, waiting: Waiting): void {
-    clearTimeout(waiting.timer);
+    waiting.timer.cancel();
     this.#waiting.delete(key);
   }
 }

@@ -2,6 +2,7 @@
 
 import type { Buffer } from 'node:buffer';
 import { encodeStatus, SizeDecoder } from '@berth/attach-protocol';
+import { Deadline } from '../../util/deadline.ts';
 import type { ByteChannel } from '../byte-channel.ts';
 import { InputQueue } from '../input-queue.ts';
 import { LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from '../limits.ts';
@@ -74,7 +75,7 @@ export class SpdyTransport implements Transport {
   #begun = false;
   /** The client has opened all streams that it will open. */
   #complete = false;
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Deadline | undefined;
   #status: SessionStatus | undefined;
   #wantsDrain = false;
   #lossReason = 'connection lost';
@@ -155,7 +156,7 @@ export class SpdyTransport implements Transport {
   #begin(): void {
     if (this.#begun) return;
     this.#begun = true;
-    this.#timer = setTimeout(() => this.#late(), this.#times.streamsMs).unref();
+    this.#timer = new Deadline(this.#times.streamsMs, () => this.#late());
     this.#connection.start();
   }
 
@@ -196,14 +197,14 @@ export class SpdyTransport implements Transport {
     // A client opens either stderr or, with a terminal of its own, the stream for sizes.
     const lastIsThere = this.#streams.has('resize') || this.#streams.has('stderr');
     if (!tty || !this.#protocol.resize || lastIsThere) return this.#allThere();
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#allThere(), this.#times.lastStreamMs).unref();
+    this.#timer?.cancel();
+    this.#timer = new Deadline(this.#times.lastStreamMs, () => this.#allThere());
     this.#output.admit(EARLY_FRAMES);
     this.#drained();
   }
 
   #allThere(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#complete = true;
     this.#output.admit(Number.POSITIVE_INFINITY);
     if (this.#status !== undefined) this.#conclude(this.#status);
@@ -247,7 +248,7 @@ export class SpdyTransport implements Transport {
   }
 
   #lost(reason: string): void {
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     if (this.#state === 'open') {
       this.#state = 'lost';
       this.#lossReason = reason;
@@ -257,7 +258,7 @@ export class SpdyTransport implements Transport {
   }
 
   #closed(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#state = 'closed';
     this.#gone.resolve();
   }
