@@ -339,12 +339,11 @@ test('a program that answers and leaves while the client is still sending: the a
   const { transport, over } = new Bed(dial).session();
   const { stream } = await transport.open(80);
   stream.write('the first part of a long upload');
-  const got = readAll(stream);
-  await sleep(100);
+  // A reset that comes before the answer and its end have been read takes away what is left of them.
+  assert.ok(answer.equals(await readAll(stream)));
   stream.write(Buffer.alloc(MIB));
   await sleep(20);
   stream.end(Buffer.alloc(8 * MIB));
-  assert.ok(answer.equals(await got));
   await once(stream, 'finish');
   await transport.leave();
   await over;
