@@ -288,6 +288,22 @@ test('a program that ends its half: all of its output, then the end of the conne
   assert.equal((await got).length, sent);
 });
 
+test('input that comes while the process is stopped keeps the connection of a program that has ended its half', async (t) => {
+  const quietMs = 200;
+  const { client, data, closed } = await bare(t, { quietMs });
+  let bytes = 0;
+  data.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+  });
+  data.end('all');
+  await once(client, 'data');
+  client.write(clientFrame({ opcode: 2, payload: Buffer.from('\0in time') }));
+  // As a stop does: nothing has a turn, and the clock goes on.
+  for (const end = performance.now() + 3 * quietMs; performance.now() < end; );
+  await eventually('the input has come', () => bytes === 7);
+  assert.equal(closed(), undefined);
+});
+
 test('a client that closes while its input waits: the program gets all of it, then the end', async () => {
   const { fixture, served, url } = await start();
   await using _ = fixture;
