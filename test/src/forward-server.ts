@@ -35,7 +35,7 @@ await listen('127.0.0.1', PORTS.banner, (socket) => {
   count(PORTS.banner, socket);
 });
 await listen('127.0.0.1', PORTS.sink, (socket) => {
-  socket.once('data', () => say(`${PORTS.sink} begin`));
+  socket.once('data', (chunk: Buffer) => say(`${PORTS.sink} begin ${chunk.length}`));
   count(PORTS.sink, socket);
 });
 say('ready');
