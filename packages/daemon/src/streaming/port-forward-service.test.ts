@@ -375,6 +375,23 @@ test('the pod is stopped: what its programs wrote last arrives, then the session
   assert.equal(session.transport.finished, true);
 });
 
+test('what the programs of a stopped pod wrote last is read also by a process that was stopped for longer than it waits', async () => {
+  const accepted = Promise.withResolvers<Socket>();
+  const { server, dial } = await tcpPod(accepted.resolve);
+  const bed = new Bed(dial);
+  const { transport, over } = bed.session();
+  const { stream } = await transport.open(80);
+  const program = await accepted.promise;
+  const got = readAll(stream);
+  bed.gone.abort();
+  program.end('last words');
+  // As a stop does: nothing has a turn, and the clock goes on.
+  for (const end = performance.now() + 2_500; performance.now() < end; );
+  await over;
+  assert.equal((await got).toString(), 'last words');
+  server.close();
+});
+
 test('a pod that has gone between the call and the connection: its client is told', async () => {
   const { transport, over } = new Bed(memoryPod().dial).session('another');
   const { failure } = await transport.open(80);
