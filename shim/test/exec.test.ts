@@ -208,9 +208,9 @@ test('with its connection goes its whole session, and nothing else', options, as
 test('a program that is left behind holds nobody up for ever', options, async () => {
   await using container = await running();
   const began = Date.now();
-  const said = await whole(await container.exec(['sh', '-c', 'sleep 5 & echo done'], 'drain-ms=500'));
+  const said = await whole(await container.exec(['sh', '-c', 'sleep 1000 & echo done'], 'drain-ms=500'));
   assert.deepEqual(said, { out: 'done\n', err: '', code: 0, signal: 0, drained: 0 });
-  assert.ok(Date.now() - began < 4000);
+  assert.ok(Date.now() - began < 30_000);
 });
 
 test("a supervisor holds no copy of the container's output that has been overwritten since", options, async () => {

@@ -300,7 +300,8 @@ test('processes that init leaves behind are killed (shared pid namespace)', opti
 test('the starter is killed before the container runs: no container', options, async () => {
   await using container = new Container({
     args: ['sleep', '1000'],
-    before: (c) => writeFileSync(join(c.dir, 'hook'), '#!/bin/sh\nsleep 1\n'),
+    // Until the folder is removed: LXC does not get any further.
+    before: (c) => writeFileSync(join(c.dir, 'hook'), '#!/bin/sh\nwhile [ -e "$0" ]; do sleep 0.05; done\n'),
   });
   chmodSync(join(container.dir, 'hook'), 0o755);
   writeFileSync(

@@ -32,13 +32,15 @@ const cpuMs = (pid: number): number => {
 
 test('partial lines: after a time, by the other stream, at 16 KiB, at the end', options, async () => {
   const script = `
-    printf one; sleep 0.5; echo " two"
+    printf one; read go; echo " two"
     printf three; echo err >&2; sleep 0.05; echo " four"
     head -c 40000 /dev/zero | tr '\\0' x; echo
     head -c 16384 /dev/zero | tr '\\0' y; echo; echo
     printf last`;
-  await using container = new Container({ args: ['sh', '-c', script] });
+  await using container = new Container({ args: ['sh', '-c', script], stdin: true });
   const peer = await container.attach();
+  await until(() => shown(container).includes('stdout P one'), 'the beginning of a line in the log');
+  peer.stdin('go\n');
   await peer.exit();
   await peer.leave();
   const records = shown(container);
@@ -66,10 +68,13 @@ test('attachers get a partial line at once, LOCATE counts it as in the ring, FLU
 });
 
 test('reopening under full output: no byte lost, none twice, in ten files', options, async () => {
-  await using container = new Container({ args: ['sh', '-c', 'seq 1 1000000; sleep 1000'] });
+  // The second half waits until the log has been opened again: there is something for a later file however quick the first was.
+  const script = 'seq 1 500000; read go; seq 500001 1000000; sleep 1000';
+  await using container = new Container({ args: ['sh', '-c', script], stdin: true });
   const peer = await container.attach();
   const files: string[] = [];
   for (let i = 0; i < 10; i++) {
+    if (i === 3) peer.stdin('go\n');
     const to = `${container.log}.${i}`;
     renameSync(container.log, to);
     files.push(to);
@@ -158,6 +163,8 @@ test('a full disk: counted and told, the container and the daemon go on, the log
     args: ['sh', '-c', 'seq 1 50000; read x; seq 50001 50100; sleep 1000'],
     logDir: disk.path,
     stdin: true,
+    // Nothing is lost to a test that sleeps: this one compares what it was sent.
+    lateMs: 60_000,
   });
   const peer = await container.attach();
   await peer.untilOutput('50000\n');
@@ -225,6 +232,7 @@ test(
       args: ['sh', '-c', 'seq 1 1000; read x; seq 1001 2000; read x; seq 2001 60000; sleep 1000'],
       logDir: disk.path,
       stdin: true,
+      lateMs: 60_000,
     });
     const peer = await container.attach();
     await peer.untilOutput('\n1000\n');

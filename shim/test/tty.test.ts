@@ -1,7 +1,6 @@
 /** Containers with a terminal: controlling terminal, job control, sizes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Container, SKIP } from './support/container.ts';
 
 const options = { skip: SKIP };
@@ -13,12 +12,13 @@ test('init has a controlling terminal with job control', options, async () => {
   peer.stdin('tty; stty size; stat -c %a $(readlink /proc/self/fd/0)\r');
   await peer.untilOutput(/\/dev\/console\r\n24 80\r\n/);
   assert.doesNotMatch(peer.text(), /job control turned off|can't access tty/);
-  peer.stdin('sleep 1000\r');
-  await sleep(300);
+  // A key that comes before the shell has given the terminal to its child is input, not a signal: the child says when it has it.
+  peer.stdin('sh -c \'trap "echo goes on" CONT; echo begun; while :; do sleep 0.1; done\'\r');
+  await peer.untilOutput('\r\nbegun\r\n');
   peer.stdin('\x1a');
   await peer.untilOutput('Stopped');
   peer.stdin('fg\r');
-  await sleep(300);
+  await peer.untilOutput('\r\ngoes on\r\n');
   peer.stdin('\x03');
   peer.stdin('echo sta""tus $?\r');
   await peer.untilOutput('status 130');

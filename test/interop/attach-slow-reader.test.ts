@@ -15,9 +15,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AttachClient } from '../src/attach.ts';
 import { ApiServer } from '../src/api-server/api-server.ts';
 import { crictlProcess, TRANSPORTS } from '../src/crictl.ts';
-import { TestDaemon } from '../src/daemon.ts';
+import { sessionsBegun, TestDaemon } from '../src/daemon.ts';
 import { Kubectl, legs } from '../src/kubectl.ts';
-import { runContainer, runPod, type TestContainer } from '../src/pods.ts';
+import { runContainer, runPod } from '../src/pods.ts';
 import { randomFile } from '../src/random.ts';
 
 const SLOW_MS = 300_000;
@@ -133,7 +133,7 @@ test('20 KB/s for five minutes: crictl and kubectl over both transports, a clien
   const viewers = TRANSPORTS.map((transport) => crictlProcess(daemon, ['attach', '-r', transport, container.id]));
   const reads = [...viewers, ...pods].map(async ({ stdout }) => await readSlowly(stdout!));
   const errors = [...viewers, ...pods].map((child) => text(child.stderr!));
-  await attached(container, viewers.length + 1);
+  await sessionsBegun(daemon, container.id, viewers.length + 1);
   using writer = await AttachClient.open(await container.attachUrl({ stdout: false, stderr: false }));
   await writer.send('go\n');
 
@@ -156,16 +156,3 @@ test('20 KB/s for five minutes: crictl and kubectl over both transports, a clien
   assert.deepEqual(api.faults, []);
   link.close();
 });
-
-/** Waits until so many sessions have begun, by the daemon's audit lines. */
-async function attached(container: TestContainer, count: number): Promise<void> {
-  for (let tries = 0; tries < 600; tries += 1) {
-    const begun = daemon
-      .log()
-      .split('\n')
-      .filter((line) => line.includes('"phase":"begin"') && line.includes(container.id));
-    if (begun.length >= count) return;
-    await sleep(TICK_MS);
-  }
-  throw new Error('not all clients have attached');
-}

@@ -225,6 +225,7 @@ for (const transport of TRANSPORTS) {
       {
         await using screen = crictlAtTerminal(daemon, exec('-i', '-t', box.id, 'sh', '-c', `echo up; exec sleep ${seconds}`));
         await screen.sees(/up\r\n/);
+        await eventually('it sleeps', () => left() === 1);
         // To crictl they are the end of the input; a command with a terminal goes on until somebody closes that.
         screen.type(DETACH);
         await screen.sees(/read escape sequence/);

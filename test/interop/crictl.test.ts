@@ -1,23 +1,26 @@
 /** The real crictl drives the daemon: pods, containers, attach over WebSocket in each of its forms. */
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { crictl, crictlAtTerminal } from '../src/crictl.ts';
-import { TestDaemon } from '../src/daemon.ts';
+import { sessionsBegun, TestDaemon } from '../src/daemon.ts';
 import { IMAGE } from '../src/pods.ts';
+import { eventually } from '../src/processes.ts';
 
 let daemon: TestDaemon;
 let podFile: string;
 let podId: string;
+/** Where the pod's logs are. */
+let logs: string;
 
 before(async () => {
   daemon = await TestDaemon.start();
-  const logDirectory = join(daemon.logs, 'crictl');
-  mkdirSync(logDirectory, { recursive: true });
+  logs = join(daemon.logs, 'crictl');
+  mkdirSync(logs, { recursive: true });
   const pod = {
     metadata: { name: 'pod', namespace: 'crictl', uid: 'u1', attempt: 0 },
-    log_directory: logDirectory,
+    log_directory: logs,
     linux: { security_context: { namespace_options: { network: 2, pid: 1 } } },
   };
   podFile = file('pod.json', pod);
@@ -72,8 +75,11 @@ test('attach -i: a pipe goes in, the answer comes out', async () => {
 });
 
 test('attach alone: output until the end', async () => {
-  const id = await run('output', 'sleep 2; echo out; echo err >&2', {});
-  const { code, stdout, stderr } = await crictl(daemon, ['attach', '-r', 'websocket', id]);
+  const id = await run('output', 'while [ ! -e /tmp/go ]; do sleep 0.1; done; echo out; echo err >&2', {});
+  const attached = crictl(daemon, ['attach', '-r', 'websocket', id]);
+  await sessionsBegun(daemon, id, 1);
+  await ok(['exec', '-s', id, 'touch', '/tmp/go']);
+  const { code, stdout, stderr } = await attached;
   assert.equal(code, 0, stderr);
   assert.equal(stdout, 'out\n');
   assert.match(stderr, /err/);
@@ -91,10 +97,11 @@ test('attach -it: a terminal', async () => {
 
 test('ps, inspect, logs, stop, rm, stopp, rmp', async () => {
   const id = await run('logs', 'echo hello; echo error >&2; sleep 1000', {});
+  await eventually('both lines are logged', () => / error$/m.test(readFileSync(join(logs, 'logs.log'), 'utf8')));
   assert.match(await ok(['ps']), new RegExp(id.slice(0, 13)));
-  const logs = await crictl(daemon, ['logs', id]);
-  assert.equal(logs.stdout, 'hello\n');
-  assert.equal(logs.stderr, 'error\n');
+  const logged = await crictl(daemon, ['logs', id]);
+  assert.equal(logged.stdout, 'hello\n');
+  assert.equal(logged.stderr, 'error\n');
   const inspected = JSON.parse(await ok(['inspect', id])) as { status: { state: string; image: { image: string } } };
   assert.equal(inspected.status.state, 'CONTAINER_RUNNING');
   await ok(['stop', '-t', '1', id]);

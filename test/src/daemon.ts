@@ -227,6 +227,14 @@ export class TestDaemon implements AsyncDisposable {
   }
 }
 
+/** Waits until so many sessions of a container have begun, by the daemon's audit lines. */
+export async function sessionsBegun(daemon: TestDaemon, containerId: string, count: number): Promise<void> {
+  await eventually('the clients are attached', () => {
+    const lines = daemon.log().split('\n');
+    return lines.filter((line) => line.includes('"phase":"begin"') && line.includes(containerId)).length >= count;
+  });
+}
+
 /** Waits for the line that a serving daemon prints; gives the URLs of the streaming server and of metrics. */
 async function readyLine(child: ChildProcess, log: () => string): Promise<[streaming: string, metrics: string]> {
   let text = '';

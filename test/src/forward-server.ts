@@ -34,5 +34,8 @@ await listen('127.0.0.1', PORTS.banner, (socket) => {
   socket.end('welcome');
   count(PORTS.banner, socket);
 });
-await listen('127.0.0.1', PORTS.sink, (socket) => count(PORTS.sink, socket));
+await listen('127.0.0.1', PORTS.sink, (socket) => {
+  socket.once('data', (chunk: Buffer) => say(`${PORTS.sink} begin ${chunk.length}`));
+  count(PORTS.sink, socket);
+});
 say('ready');

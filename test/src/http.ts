@@ -28,15 +28,20 @@ export class RawConnection implements Disposable {
     return connection;
   }
 
-  /** Sends a request line and headers; resolves with the status code of the answer. */
-  async request(url: string, headers: Readonly<Record<string, string>>, method = 'GET'): Promise<number> {
+  /** Sends a request line and headers, and what is to come right behind; resolves with the status code of the answer. */
+  async request(
+    url: string,
+    headers: Readonly<Record<string, string>>,
+    method = 'GET',
+    behind: Uint8Array = Buffer.alloc(0),
+  ): Promise<number> {
     const { pathname, host, search } = new URL(url);
     const lines = [
       `${method} ${pathname}${search} HTTP/1.1`,
       `Host: ${host}`,
       ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
     ];
-    this.socket.write(`${lines.join('\r\n')}\r\n\r\n`);
+    this.socket.write(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`), behind]));
     return eventually('an HTTP answer', () => {
       const status = /^HTTP\/1\.1 (\d{3}) [\s\S]*?\r\n\r\n/.exec(this.received.toString('latin1'))?.[1];
       if (status === undefined && this.closed) throw new Error('closed without an answer');

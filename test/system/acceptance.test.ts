@@ -97,12 +97,15 @@ test('a client that is stopped and continued gets everything', async () => {
 for (const who of ["LXC's monitor", 'the shim'] as const) {
   test(`${who} is stopped and continued: every byte, and the exit, come late and right`, async () => {
     const bytes = 100 * MB;
-    const container = await runContainer(daemon, pod, `read go; head -c ${bytes} /dev/zero; exit 6`, { stdin: true });
+    // The second half waits to be asked for: the program is not over before the other process has stopped.
+    const script = `read go; head -c ${bytes / 2} /dev/zero; read go; head -c ${bytes / 2} /dev/zero; exit 6`;
+    const container = await runContainer(daemon, pod, script, { stdin: true });
     using client = await AttachClient.open(await container.attachUrl());
     const pid = who === 'the shim' ? shimOf(container.id) : monitorOf(container.id);
     await client.send('go\n');
     await client.sees(/^./s);
     process.kill(pid, 'SIGSTOP');
+    await client.send('go\n');
     await sleep(2000);
     assert.equal((await container.status()).state, ContainerState.CONTAINER_RUNNING);
     process.kill(pid, 'SIGCONT');

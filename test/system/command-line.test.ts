@@ -64,6 +64,8 @@ test('run -i into a program that reads slowly: every byte, and no word of the ma
 test('a console: run -d, attach by pipe, logs, ps, inspect, stop, rm', async () => {
   const script = 'trap "echo bye; exit 3" TERM; echo up; while read -r line; do echo "got $line"; done; sleep 1000';
   const id = (await ok(['run', '-d', '-i', '--name', 'console', IMAGE, 'sh', '-c', script])).trim();
+  // Who attaches before it has said so gets that too.
+  await eventually('it is up', async () => (await ok(['logs', 'console'])) === 'up\n');
   assert.equal(await ok(['attach', 'console'], 'list\n'), 'got list\n');
   assert.equal(await ok(['attach', id.slice(0, 10)], 'again\n'), 'got again\n');
   assert.equal(await ok(['logs', 'console']), 'up\ngot list\ngot again\n');
@@ -120,9 +122,11 @@ test('run --rm whose session is killed, or whose daemon: the line says what rema
 
 test('logs -f: nothing is lost over rotations behind a slow reader, nor over a daemon that is killed and comes back', async () => {
   const lines = 3000;
-  const script = `read go; for i in $(seq ${lines}); do echo "line $i"; [ $((i % 100)) = 0 ] && sleep 0.1; done; read end`;
+  const script = `echo begun; read go; for i in $(seq ${lines}); do echo "line $i"; [ $((i % 100)) = 0 ] && sleep 0.1; done; read end`;
   const id = (await ok(['run', '-d', '-i', '--name', 'rot', IMAGE, 'sh', '-c', script])).trim();
   const following = berthStarted(daemon, ['logs', '-f', 'rot']);
+  // One that comes later than the first rotation begins behind it.
+  await once(following.stdout, 'readable');
   await ok(['attach', 'rot'], 'go\n');
   const { status } = await daemon.client.runtime.containerStatus({ containerId: id });
   const logPath = status?.logPath ?? '';
@@ -140,7 +144,7 @@ test('logs -f: nothing is lost over rotations behind a slow reader, nor over a d
   await ok(['attach', 'rot'], 'end\n');
   const { code, stdout, stderr } = await done;
   assert.deepEqual([code, stderr], [0, 'berth: the daemon does not answer; container and log go on without it\n']);
-  assert.equal(stdout, Array.from({ length: lines }, (_, i) => `line ${i + 1}\n`).join(''));
+  assert.equal(stdout, `begun\n${Array.from({ length: lines }, (_, i) => `line ${i + 1}\n`).join('')}`);
   await ok(['rm', 'rot']);
 });
 

@@ -12,6 +12,7 @@ import { RpcError } from '@berth/client';
 import { ContainerState } from '@berth/cri-api';
 import { AttachClient } from '../src/attach.ts';
 import { TestDaemon } from '../src/daemon.ts';
+import { frame, RawConnection, upgradeHeaders } from '../src/http.ts';
 import { type Pod, runContainer, runPod, type TestContainer } from '../src/pods.ts';
 import { countDescriptors, eventually, listProcesses, readProcess, residentBytes } from '../src/processes.ts';
 import { randomBlocks, randomSha256 } from '../src/random.ts';
@@ -155,16 +156,24 @@ test('a client that stands still holds back its own program only, and misses not
 });
 
 test('a terminal: its size before the first command, control characters, job control, hang-up', async () => {
-  using client = await exec('stty size; tty; exec sh -i', { stdin: true, tty: true });
-  client.resize(101, 37);
-  await client.sees(/37 101\r\n\/dev\/pts\/\d+\r\n/);
-  await client.send('sleep 500\r');
-  await sleep(200);
+  const request = { containerId: container.id, cmd: ['stty', 'size'], stdin: true, stdout: true, tty: true };
+  const { url } = await daemon.client.runtime.exec(request);
+  using sized = await RawConnection.open(url);
+  // With the request: a command does not wait long for the size that its client sends first.
+  const size = frame(0x82, Buffer.from('\x04{"Width":101,"Height":37}'));
+  assert.equal(await sized.request(url, upgradeHeaders('v5.channel.k8s.io'), 'GET', size), 101);
+  await eventually('its size', () => sized.received.includes('37 101\r\n'));
+
+  using client = await exec('tty; exec sh -i', { stdin: true, tty: true });
+  await client.sees(/^\/dev\/pts\/\d+\r\n/);
+  // A key that comes before the shell has given the terminal to its child is input, not a signal: the child says when it runs.
+  await client.send("sh -c 'echo begun; exec sleep 500'\r");
+  await client.sees(/^begun\r\n$/m);
   await client.send('\x03');
   await client.send('echo after-$((40 + 2))\r');
   await client.sees(/after-42\r\n/);
-  await client.send('sleep 501\r');
-  await sleep(200);
+  await client.send("sh -c 'echo once more; exec sleep 501'\r");
+  await client.sees(/^once more\r\n$/m);
   await client.send('\x1a');
   await client.send('jobs; kill -9 %1\r');
   await client.sees(/Stopped.*sleep 501/);
@@ -172,8 +181,8 @@ test('a terminal: its size before the first command, control characters, job con
   await client.send('exit 5\rexit 5\r');
   const status = await client.ended();
   assert.deepEqual(status?.status === 'Failure' && status.details?.causes, [{ reason: 'ExitCode', message: '5' }]);
-  using left = await exec('trap "" HUP; sleep 502', { stdin: true, tty: true });
-  await sleep(200);
+  using left = await exec('trap "" HUP; echo deaf; sleep 502', { stdin: true, tty: true });
+  await left.sees(/deaf/);
   left.kill();
   await onlyInit();
 });

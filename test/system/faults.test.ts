@@ -1,7 +1,7 @@
 /** Faults: the daemon killed again and again, in the middle of anything; a full disk under the log. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createReadStream, mkdirSync } from 'node:fs';
+import { createReadStream, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
@@ -11,6 +11,7 @@ import { AttachClient } from '../src/attach.ts';
 import { readLog } from '../src/cri-log.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { createContainer, runContainer, runPod } from '../src/pods.ts';
+import { eventually } from '../src/processes.ts';
 
 test('the daemon is killed 30 times under output, creation and stopping: the log is complete and in order, nothing is half', async () => {
   await using daemon = await TestDaemon.start({ built: true });
@@ -80,9 +81,12 @@ test('who calls while the daemon is away is refused, and answered once it is bac
 test('containers that end while no daemon is there show their true exit code and time', async () => {
   await using daemon = await TestDaemon.start();
   const pod = await runPod(daemon);
-  const container = await runContainer(daemon, pod, 'sleep 1; echo last words; exit 17');
+  const container = await runContainer(daemon, pod, 'while [ ! -e /tmp/go ]; do sleep 0.1; done; echo last words; exit 17');
+  const { init } = await container.pids();
   await daemon.kill();
-  await sleep(3000);
+  writeFileSync(`/proc/${init}/root/tmp/go`, '');
+  await eventually('its record', () => existsSync(join(daemon.root, 'containers', container.id, 'exit.json')));
+  await sleep(1000);
   const restarted = Date.now();
   await daemon.start();
   const status = await container.status();
@@ -141,7 +145,7 @@ test('the disk is full under the log: container and attach go on, the loss is co
     assert.equal((await container.exited()).exitCode, 0);
     const log = await readLog(container.logFile);
     assert.ok(log.stdoutBytes < bytes);
-    assert.match(daemon.log(), /lost/i);
+    await eventually('the loss is told', () => /lost/i.test(daemon.log()));
     await daemon.removeEverything();
   } finally {
     execFileSync('umount', ['-l', logDirectory]);

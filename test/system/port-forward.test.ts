@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { NamespaceMode } from '@berth/cri-api';
 import { KubeConfig, PortForward } from '@kubernetes/client-node';
 import { WebSocketHandler } from '@kubernetes/client-node/dist/web-socket-handler.js';
+import { SpdyClient } from '../../packages/daemon/src/testing/spdy-client.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { type Pod, runContainer, runPod } from '../src/pods.ts';
 import { ForwardClient, PodServer, PORTS, portForwardUrl } from '../src/port-forward.ts';
@@ -125,21 +126,27 @@ test('the end of the input arrives behind all of it; a program that has ended it
   whole.close();
   await server.said(new RegExp(`^${PORTS.sink} end ${16 * MIB} ${randomSha256(16 * MIB, 3)}$`, 'm'));
 
-  using client = await ForwardClient.open(daemon, pod.id, PORTS.banner);
-  await client.came('welcome'.length);
-  for (const block of randomBlocks(3 * MIB, 4)) {
-    await sleep(200);
-    await client.send(block);
+  // Over SPDY, which has ends of halves: the channels of a WebSocket end with a client that pauses for a second.
+  const client = await SpdyClient.connect(await portForwardUrl(daemon, pod.id), { protocols: ['portforward.k8s.io'] });
+  try {
+    const { data } = await client.forward(PORTS.banner);
+    await data.ended;
+    for (const block of randomBlocks(3 * MIB, 4)) {
+      await sleep(200);
+      await data.writeSlowly(block);
+    }
+    data.end();
+    await server.said(new RegExp(`^${PORTS.banner} end ${3 * MIB} ${randomSha256(3 * MIB, 4)}$`, 'm'));
+    assert.equal(data.text, 'welcome');
+  } finally {
+    client.destroy();
   }
-  client.close();
-  await server.said(new RegExp(`^${PORTS.banner} end ${3 * MIB} ${randomSha256(3 * MIB, 4)}$`, 'm'));
-  assert.equal(client.text, 'welcome');
 });
 
 test('a client that is cut off is a reset for the program, not an end', async () => {
   using client = await ForwardClient.open(daemon, pod.id, PORTS.sink);
   await client.send('half of it');
-  await sleep(100);
+  await server.said(new RegExp(`^${PORTS.sink} begin ${'half of it'.length}$`, 'm'));
   client.reset();
   await server.said(new RegExp(`^${PORTS.sink} ECONNRESET$`, 'm'));
 });
@@ -223,14 +230,14 @@ test('the helper is killed: connections go on, new ones get a new helper', async
 test('the pod is stopped: the session ends and says so, the helper with it; removed, nothing is left', async () => {
   const doomed = await runPod(daemon, undefined, NamespaceMode.POD);
   await runContainer(daemon, doomed, 'exec httpd -f -p 80');
-  const client = await eventually('the server listens', async () => {
-    const one = await ForwardClient.open(daemon, doomed.id, 80);
-    await one.send('GET / HTTP/1.0 and no more');
-    await sleep(100);
-    if (one.closed === undefined) return one;
-    one[Symbol.dispose]();
-    return undefined;
+  await eventually('the server listens', async () => {
+    using one = await ForwardClient.open(daemon, doomed.id, 80);
+    await one.send('GET / HTTP/1.0\r\n\r\n');
+    await one.ended();
+    return one.text !== '';
   });
+  using client = await ForwardClient.open(daemon, doomed.id, 80);
+  await client.send('GET / HTTP/1.0 and no more');
   await using outside = await PodServer.start(daemon, doomed.id);
   using open = await ForwardClient.open(daemon, doomed.id, PORTS.echo);
   await echo(open, 'x');

@@ -26,12 +26,12 @@ const READ_MS = 180_000;
 
 type Client = AttachClient | SpdyAttach;
 
-/** Reads at about a rate: looks often and reads nothing while it is ahead. */
-function throttle(client: Client, bytesPerSecond: number): void {
+/** Reads at about a rate, and not beyond `most()`: looks often and reads nothing while it is ahead. */
+function throttle(client: Client, bytesPerSecond: number, most: () => number): void {
   const began = performance.now();
   const timer = setInterval(() => {
     if (client.closed !== undefined) return clearInterval(timer);
-    if (client.stdout.bytes > ((performance.now() - began) / 1000) * bytesPerSecond) client.pause();
+    if (client.stdout.bytes > Math.min(((performance.now() - began) / 1000) * bytesPerSecond, most())) client.pause();
     else client.resume();
   }, 20);
 }
@@ -69,7 +69,9 @@ for (const protocol of ['WebSocket', 'SPDY'] as const)
         if (own[0] !== undefined) writers.push(own[0]);
       }
       const late = await bystander.attachUrl();
-      for (const client of clients) throttle(client, BYTES_PER_SECOND);
+      // However long the containers take: nobody has read everything before they have exited.
+      let most = OUTPUT_BYTES / 2;
+      for (const client of clients) throttle(client, BYTES_PER_SECOND, () => most);
       for (const writer of writers) await writer.send('go\n');
       await eventually('output is under way everywhere', () => clients.every((client) => client.stdout.bytes > 0), 60_000);
       daemon.signal('SIGTERM');
@@ -87,6 +89,7 @@ for (const protocol of ['WebSocket', 'SPDY'] as const)
       await Promise.all(containers.map(async (each) => assert.equal((await each.exited()).exitCode, 0)));
       const reading = clients.filter((client) => client.closed === undefined).length;
       assert.equal(reading, CONTAINERS * CLIENTS_EACH, 'sessions outlive their containers while they read');
+      most = OUTPUT_BYTES;
 
       for (const client of clients) await client.ended(READ_MS);
       const results = clients.map(({ stdout, stderr, status, closed, faults }) => ({

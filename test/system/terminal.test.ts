@@ -39,13 +39,13 @@ test('ctrl-C interrupts, ctrl-Z stops, fg continues', async () => {
   await client.sees(/\^C\r?\n?.*>> (\x1b\[6n)?$/s);
   await client.send('echo "status=$?"\n');
   await client.sees(/^status=130\r$/m);
-  await client.send("sh -c 'echo going; sleep 2; echo slept'\n");
+  await client.send("sh -c 'echo going; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo slept'\n");
   await client.sees(/^going\r\n$/m);
   await client.send('\x1a');
   await client.sees(/Stopped/);
   await client.send('jobs\n');
   await client.sees(/\[1\]\+\s+Stopped/);
-  await client.send('fg\n');
+  await client.send('touch /tmp/go; fg\n');
   await client.sees(/^slept\r$/m);
 });
 

@@ -123,7 +123,7 @@ export class SpdyConnection {
     socket.resume();
     const body: Buffer[] = [text.subarray(at)];
     socket.on('data', (chunk: Buffer) => body.push(chunk));
-    await Promise.race([once(socket, 'close'), sleep(1_000)]);
+    await Promise.race([once(socket, 'close'), sleep(10_000, undefined, { ref: false })]);
     socket.destroy();
     throw new UpgradeRefused(status, Buffer.concat(body).toString());
   }

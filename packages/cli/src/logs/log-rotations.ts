@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** How often the log's name is looked at: below what people notice, and a stat costs microseconds. */
 export const POLL_MS = 100;
 /** Files that wait open for a slow reader. An open file stays readable, and on the disk, when it is renamed, compressed or removed. */
-const MAX_WAITING = 32;
+export const MAX_WAITING = 32;
 /** More than the time at the beginning of a record. */
 const HEAD_BYTES = 64;
 const RECORD_TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z? /;

@@ -1,13 +1,15 @@
 // The CRI log: records, lines, tails, rotation.
 import assert from 'node:assert/strict';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { appendFile, mkdir, mkdtemp, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test, type TestContext } from 'node:test';
 import { CriLogParser, type LogRecord, NotACriLog } from './cri-log.ts';
 import { LineJoiner } from './line-joiner.ts';
+import { MAX_WAITING } from './log-rotations.ts';
 import { replayLog, showLog, type ShowOptions } from './show-log.ts';
 
 const T = '2026-11-24T04:00:00.123456789Z';
@@ -174,6 +176,21 @@ test('following can be given up', async (t) => {
   await following;
 });
 
+/** Waits until this process has so many files of the log's folder open, and no more are looked at. */
+async function open(path: string, count: number): Promise<void> {
+  const targets = (): string[] => readdirSync('/proc/self/fd').map((fd) => targetOf(fd));
+  const now = (): number => targets().filter((target) => target.startsWith(`${dirname(path)}/`)).length;
+  for (let same = 0; same < 3; same = now() === count ? same + 1 : 0) await sleep(20);
+}
+
+function targetOf(fd: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return '';
+  }
+}
+
 /** A sink that takes nothing before it is told to. */
 class SlowSink extends Sink {
   readonly #open: Promise<void>;
@@ -235,12 +252,12 @@ test('what is compressed or removed while its reader is slow is read all the sam
     const go = Promise.withResolvers<void>();
     const stdout = new SlowSink(go.promise);
     const following = showLog(path, { stdout, stderr: new Sink() }, { finished: async () => true });
-    await sleep(300);
+    await open(path, 1);
     await rename(path, `${path}.first`);
     const rotated: string[] = [];
     const expected = `first\n${await rotations(path, count, async (name) => void rotated.push(name))}`;
-    // Found within 100 ms; a machine on its knees gets more.
-    await sleep(2000);
+    // Those that wait beside the one that is read.
+    await open(path, Math.min(count, MAX_WAITING) + 1);
     for (const name of rotated) await rm(name);
     await sleep(500);
     go.resolve();
@@ -255,7 +272,7 @@ test('a log that is empty when it is rotated away brings back nothing older', as
   let over = false;
   const stdout = new Sink();
   const following = showLog(path, { stdout, stderr: new Sink() }, { finished: async () => over });
-  await sleep(300);
+  await open(path, 1);
   await rename(path, `${path}.1`);
   await writeFile(path, `2026-11-24T05:00:00Z stdout F new\n`);
   for (let i = 0; i < 500 && stdout.text === ''; i += 1) await sleep(20);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -56,6 +57,7 @@ class OnTerminal implements AsyncDisposable {
     const it = new OnTerminal(daemon, environment);
     // The size is sent once the terminal is raw.
     await it.until(() => (tty ? daemon.received : daemon.sessions).length > 0);
+    await it.until(() => existsSync(join(dir, 'pid')) && readFileSync(join(dir, 'pid'), 'utf8').endsWith('\n'));
     return it;
   }
 
@@ -166,7 +168,10 @@ for (const [signal, status] of [
 test('a container without a terminal: lines stay lines, and the detach keys leave it, though a terminal keeps ctrl-q for itself', async () => {
   await using it = await OnTerminal.attach('', {}, false);
   let modes = '';
-  for (let i = 0; i < 500 && !modes.includes('-ixon'); i += 1) modes = await it.stty('-a');
+  for (let i = 0; i < 500 && !modes.includes('-ixon'); i += 1) {
+    modes = await it.stty('-a');
+    await sleep(10);
+  }
   assert.match(modes, /-ixon/);
   assert.doesNotMatch(modes, /-icanon|-isig|-echo /);
   it.type('a line\n');

@@ -274,7 +274,7 @@ describe('a pod', { timeout: 300_000 }, () => {
     }
     const began = performance.now();
     await fixture.runtime.removeContainer(spec);
-    assert.ok(performance.now() - began < 5000, 'not by a timeout');
+    assert.ok(performance.now() - began < 9000, 'not by a timeout');
     assert.equal(existsSync(cgroup), false);
     await fixture.runtime.removePod(pod);
   });

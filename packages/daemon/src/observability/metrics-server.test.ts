@@ -76,10 +76,10 @@ test('closing does not wait for connections that stay open', async () => {
 
 test('a blocked event loop shows as lag, a free one does not, and a second scraper sees the same', async () => {
   using metrics = new ProcessMetrics();
-  const lag = async (stat: string): Promise<number> => {
+  const lag = async (): Promise<(stat: string) => number> => {
     const family = (await metrics.collect()).find(({ name }) => name === 'berth_event_loop_lag_seconds');
     assert.ok(family?.type === 'gauge');
-    return family.samples.find(({ labels }) => labels?.['stat'] === stat)?.value ?? Number.NaN;
+    return (stat) => family.samples.find(({ labels }) => labels?.['stat'] === stat)?.value ?? Number.NaN;
   };
   await sleep(200);
   await metrics.collect();
@@ -87,9 +87,10 @@ test('a blocked event loop shows as lag, a free one does not, and a second scrap
   const until = performance.now() + 300;
   while (performance.now() < until);
   await sleep(1_000);
-  assert.ok((await lag('max')) > 0.2, 'a turn of 300 ms is seen');
-  assert.ok((await lag('max')) > 0.2, 'by whoever asks right afterwards as well');
-  assert.ok((await lag('p50')) < 0.2);
+  const [first, second] = [await lag(), await lag()];
+  assert.ok(first('max') > 0.2, 'a turn of 300 ms is seen');
+  assert.ok(second('max') > 0.2, 'by whoever asks right afterwards as well');
+  assert.ok(first('p50') < 0.2);
   const text = await metrics.collect();
   assert.ok(text.every((family) => family.type === 'histogram' || family.samples.every(({ value }) => value >= 0)));
 });

@@ -83,7 +83,7 @@ test('a grace period of nothing is over at once', async () => {
   const client = await attach();
   const began = performance.now();
   await fixture.server.drain(0);
-  assert.ok(performance.now() - began < 1_000);
+  assert.ok(performance.now() - began < LONG_MS / 2);
   const closing = fixture.server.close(LONG_MS);
   await sleep(20);
   end();

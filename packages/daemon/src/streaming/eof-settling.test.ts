@@ -37,3 +37,25 @@ test('a session that ends while its client is behind has ended by that', async (
   over.abort();
   assert.equal(await settled, false);
 });
+
+test('a process that was stopped has heard no silence: what comes right afterwards is part of the answer', async () => {
+  let head = 0;
+  let asked = 0;
+  const settled = settleAfterEof({
+    tty: false,
+    unread: () => Promise.resolve(0),
+    head: () => head,
+    delivered: () => true,
+    reached: (offset) => {
+      asked = offset;
+      return true;
+    },
+    signal: new AbortController().signal,
+  });
+  await sleep(60);
+  // As a stop does: nothing has a turn, and the clock goes on.
+  for (const end = performance.now() + 1_000; performance.now() < end; );
+  setTimeout(() => (head = 5), 50);
+  assert.equal(await settled, true);
+  assert.equal(asked, 5);
+});

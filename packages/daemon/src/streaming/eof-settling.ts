@@ -1,8 +1,11 @@
 /** When a session may end after its client's stdin has: `echo list | kubectl attach -i console` must still show the answer. */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 
-/** Nothing produced and nothing undelivered for this long: the answer is complete. */
-const QUIET_MS = 250;
+/**
+ * Looks in a row that find nothing produced and nothing undelivered: the answer is complete. Looks are counted, not time: a daemon that
+ * was stopped for a moment, or whose machine was, has heard nothing meanwhile, and its container may have had no turn either.
+ */
+const QUIET_LOOKS = 10;
 /** With a terminal the end of stdin is how clients detach: they should not wait for a chatty container. */
 const MOST_WITH_TTY_MS = 1_000;
 /** Without one it is the end of a pipe whose reader may think for a while. */
@@ -31,13 +34,14 @@ export async function settleAfterEof(s: Settling): Promise<boolean> {
   try {
     while (performance.now() - began < MOST_UNREAD_MS && (await s.unread()) > 0)
       await sleep(POLL_MS, undefined, { signal: s.signal });
-    const read = performance.now();
-    const most = s.tty ? MOST_WITH_TTY_MS : MOST_WITHOUT_TTY_MS;
-    let quietSince = read;
+    const most = (s.tty ? MOST_WITH_TTY_MS : MOST_WITHOUT_TTY_MS) / POLL_MS;
+    let quiet = 0;
     let head = s.head();
-    while (performance.now() - quietSince < QUIET_MS && performance.now() - read < most) {
+    for (let looks = 0; quiet < QUIET_LOOKS && looks < most; looks += 1) {
       await sleep(POLL_MS, undefined, { signal: s.signal });
-      if (s.head() !== head || !s.delivered()) quietSince = performance.now();
+      // What came while the process was stopped is read before the look: timers ring first, sockets are asked then.
+      await immediate(undefined, { signal: s.signal });
+      quiet = s.head() !== head || !s.delivered() ? 0 : quiet + 1;
       head = s.head();
     }
     // However slowly the client reads: what has been produced by now is its answer, all of it.

@@ -4,14 +4,18 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Duplex, PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import type { ForwardedConnection, PortForwardHandlers, PortForwardTransport } from '../transport/port-forward.ts';
 import type { Transport } from '../transport/transport.ts';
 import { clientFrame } from '../transport/websocket/test-frames.ts';
 import { endForwardWhenIdle, endWhenIdle } from './idle-timeout.ts';
 import { handlers, NORMAL_END, RawClient, startServer, SUCCESS } from './test-server.ts';
 
-const IDLE_MS = 400;
+/** Longer than a process may be stopped for. All tests run at once: most of their time they wait. */
+const IDLE_MS = 4_000;
+/** Between two pieces of data, so many that they come for longer than `IDLE_MS`. */
+const PIECE_MS = 1_000;
+const PIECES = 6;
 
 type Stage = AsyncDisposable & { readonly client: RawClient; readonly transport: Transport; readonly events: string[] };
 
@@ -49,54 +53,6 @@ async function stage(): Promise<Stage> {
     },
   };
 }
-
-test('a session over which no data moves ends with a status that says so; pings, pongs and sizes are no data', async () => {
-  await using it = await stage();
-  const began = performance.now();
-  const chatter = setInterval(() => {
-    it.client.socket.write(
-      Buffer.concat([
-        clientFrame({ opcode: 9 }),
-        clientFrame({ opcode: 10 }),
-        clientFrame({ opcode: 2, payload: Buffer.from('\u0004{"Width":9,"Height":8}') }),
-      ]),
-    );
-  }, 50);
-  const received = (await it.client.until((bytes) => bytes.includes(NORMAL_END))).toString('latin1');
-  const took = performance.now() - began;
-  await it.client.untilEnd();
-  clearInterval(chatter);
-  assert.ok(took >= IDLE_MS - 50 && took < IDLE_MS * 5, `${took} ms`);
-  assert.match(received, /"status":"Failure","message":"no data has moved for 0\.4 s[^"]*","reason":"IdleTimeout"/);
-  assert.deepEqual(it.client.received.subarray(-4), NORMAL_END);
-  assert.ok(it.events.filter((event) => event === 'size 9').length > 1);
-  assert.equal(it.events.at(-1), 'idle time-out');
-});
-
-for (const way of ['input', 'output'] as const) {
-  test(`a session with ${way} only stays for as long as that moves`, async () => {
-    await using it = await stage();
-    for (let i = 0; i < 8; i += 1) {
-      await sleep(IDLE_MS / 2);
-      assert.equal(it.client.ended, false, `after ${i} pieces`);
-      if (way === 'output') it.transport.write('stdout', Buffer.from('x'));
-      else it.client.socket.write(clientFrame({ opcode: 2, payload: Buffer.from('\0x') }));
-    }
-    assert.match((await it.client.untilEnd()).toString('latin1'), /IdleTimeout/);
-    assert.equal(it.events.filter((event) => event === 'stdin 1').length, way === 'input' ? 8 : 0);
-  });
-}
-
-test('an ordinary end is none, and 0 wraps nothing', async () => {
-  await using it = await stage();
-  void it.transport.finish(SUCCESS);
-  const received = (await it.client.untilEnd()).toString('latin1');
-  await sleep(IDLE_MS * 2);
-  assert.match(received, /Success/);
-  assert.doesNotMatch(received, /IdleTimeout/);
-  assert.deepEqual(it.events, []);
-  assert.equal(endWhenIdle(it.transport, 0), it.transport);
-});
 
 /** A port-forward transport without a wire. */
 class BareForward implements PortForwardTransport {
@@ -143,56 +99,106 @@ function forwarded(): { connection: ForwardedConnection; wire: { in: PassThrough
   return { connection, wire: { in: fromClient, out }, failed };
 }
 
-test('port-forward: bytes pass untouched both ways and keep it; silence fails every connection, ends the session, destroys what is left', async () => {
-  const bare = new BareForward();
-  const transport = endForwardWhenIdle(bare, IDLE_MS);
-  const taken: ForwardedConnection[] = [];
-  const closed: string[] = [];
-  transport.start({ connection: (connection) => taken.push(connection), closed: (reason) => closed.push(reason) });
-  const one = forwarded();
-  const two = forwarded();
-  bare.handlers?.connection(one.connection);
-  bare.handlers?.connection(two.connection);
-  const [first] = taken;
-  assert.ok(first);
-  first.data.on('data', (chunk: Buffer) => first.data.write(Buffer.concat([chunk, Buffer.from('!')])));
-  for (let i = 0; i < 8; i += 1) {
-    await sleep(IDLE_MS / 2);
-    assert.deepEqual(closed, [], `after ${i} pieces`);
-    one.wire.in.write(Buffer.from([i, 0, 255]));
-  }
-  await sleep(IDLE_MS * 2);
-  assert.deepEqual(closed, ['idle time-out']);
-  assert.equal(bare.finished, 1);
-  assert.deepEqual(
-    Buffer.concat(one.wire.out),
-    Buffer.concat(Array.from({ length: 8 }, (_, i) => Buffer.concat([Buffer.from([i, 0, 255]), Buffer.from('!')]))),
-  );
-  for (const { failed, connection } of [one, two]) {
-    assert.equal(failed.length, 1);
-    assert.match(failed[0] ?? '', /^no data has moved for 0\.4 s/);
-    assert.equal(connection.data.destroyed, true);
-  }
-});
+describe('idle time-outs', { concurrency: true }, () => {
+  test('a session over which no data moves ends with a status that says so; pings, pongs and sizes are no data', async () => {
+    await using it = await stage();
+    const began = performance.now();
+    const chatter = setInterval(() => {
+      it.client.socket.write(
+        Buffer.concat([
+          clientFrame({ opcode: 9 }),
+          clientFrame({ opcode: 10 }),
+          clientFrame({ opcode: 2, payload: Buffer.from('\u0004{"Width":9,"Height":8}') }),
+        ]),
+      );
+    }, 50);
+    const received = (await it.client.until((bytes) => bytes.includes(NORMAL_END))).toString('latin1');
+    const took = performance.now() - began;
+    await it.client.untilEnd();
+    clearInterval(chatter);
+    assert.ok(took >= IDLE_MS - 50 && took < IDLE_MS * 5, `${took} ms`);
+    assert.match(received, /"status":"Failure","message":"no data has moved for 4 s[^"]*","reason":"IdleTimeout"/);
+    assert.deepEqual(it.client.received.subarray(-4), NORMAL_END);
+    assert.ok(it.events.filter((event) => event === 'size 9').length > 1);
+    assert.equal(it.events.at(-1), 'idle time-out');
+  });
 
-test('port-forward: the halves of a connection end one by one, and a closed transport rings no more', async () => {
-  const bare = new BareForward();
-  const transport = endForwardWhenIdle(bare, IDLE_MS);
-  const closed: string[] = [];
-  const { connection, wire } = forwarded();
-  transport.start({ connection: () => undefined, closed: (reason) => closed.push(reason) });
-  bare.handlers?.connection(connection);
-  wire.in.end('last');
-  const chunks: Buffer[] = [];
-  connection.data.on('data', (chunk: Buffer) => chunks.push(chunk));
-  await once(connection.data, 'end');
-  assert.equal(Buffer.concat(chunks).toString(), 'last');
-  connection.data.write('still open');
-  assert.equal(Buffer.concat(wire.out).toString(), 'still open');
-  connection.data.end();
-  await once(connection.data, 'close');
-  transport.destroy();
-  await sleep(IDLE_MS * 2);
-  assert.deepEqual(closed, ['ended by the server']);
-  assert.equal(bare.finished, 0);
+  for (const way of ['input', 'output'] as const) {
+    test(`a session with ${way} only stays for as long as that moves`, async () => {
+      await using it = await stage();
+      for (let i = 0; i < PIECES; i += 1) {
+        await sleep(PIECE_MS);
+        assert.equal(it.client.ended, false, `after ${i} pieces`);
+        if (way === 'output') it.transport.write('stdout', Buffer.from('x'));
+        else it.client.socket.write(clientFrame({ opcode: 2, payload: Buffer.from('\0x') }));
+      }
+      assert.match((await it.client.untilEnd()).toString('latin1'), /IdleTimeout/);
+      assert.equal(it.events.filter((event) => event === 'stdin 1').length, way === 'input' ? PIECES : 0);
+    });
+  }
+
+  test('an ordinary end is none, and 0 wraps nothing', async () => {
+    await using it = await stage();
+    void it.transport.finish(SUCCESS);
+    const received = (await it.client.untilEnd()).toString('latin1');
+    await sleep(IDLE_MS * 1.5);
+    assert.match(received, /Success/);
+    assert.doesNotMatch(received, /IdleTimeout/);
+    assert.deepEqual(it.events, []);
+    assert.equal(endWhenIdle(it.transport, 0), it.transport);
+  });
+
+  test('port-forward: bytes pass untouched both ways and keep it; silence fails every connection, ends the session, destroys what is left', async () => {
+    const bare = new BareForward();
+    const transport = endForwardWhenIdle(bare, IDLE_MS);
+    const taken: ForwardedConnection[] = [];
+    const closed: string[] = [];
+    transport.start({ connection: (connection) => taken.push(connection), closed: (reason) => closed.push(reason) });
+    const one = forwarded();
+    const two = forwarded();
+    bare.handlers?.connection(one.connection);
+    bare.handlers?.connection(two.connection);
+    const [first] = taken;
+    assert.ok(first);
+    first.data.on('data', (chunk: Buffer) => first.data.write(Buffer.concat([chunk, Buffer.from('!')])));
+    for (let i = 0; i < PIECES; i += 1) {
+      await sleep(PIECE_MS);
+      assert.deepEqual(closed, [], `after ${i} pieces`);
+      one.wire.in.write(Buffer.from([i, 0, 255]));
+    }
+    while (bare.finished === 0) await sleep(10);
+    assert.deepEqual(closed, ['idle time-out']);
+    assert.equal(bare.finished, 1);
+    assert.deepEqual(
+      Buffer.concat(one.wire.out),
+      Buffer.concat(Array.from({ length: PIECES }, (_, i) => Buffer.concat([Buffer.from([i, 0, 255]), Buffer.from('!')]))),
+    );
+    for (const { failed, connection } of [one, two]) {
+      assert.equal(failed.length, 1);
+      assert.match(failed[0] ?? '', /^no data has moved for 4 s/);
+      assert.equal(connection.data.destroyed, true);
+    }
+  });
+
+  test('port-forward: the halves of a connection end one by one, and a closed transport rings no more', async () => {
+    const bare = new BareForward();
+    const transport = endForwardWhenIdle(bare, IDLE_MS);
+    const closed: string[] = [];
+    const { connection, wire } = forwarded();
+    transport.start({ connection: () => undefined, closed: (reason) => closed.push(reason) });
+    bare.handlers?.connection(connection);
+    wire.in.end('last');
+    const chunks: Buffer[] = [];
+    connection.data.on('data', (chunk: Buffer) => chunks.push(chunk));
+    await once(connection.data, 'end');
+    assert.equal(Buffer.concat(chunks).toString(), 'last');
+    connection.data.write('still open');
+    assert.equal(Buffer.concat(wire.out).toString(), 'still open');
+    connection.data.end();
+    await once(connection.data, 'close');
+    transport.destroy();
+    await sleep(IDLE_MS * 1.5);
+    assert.deepEqual(closed, ['ended by the server']);
+    assert.equal(bare.finished, 0);
+  });
 });

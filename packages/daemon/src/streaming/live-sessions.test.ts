@@ -6,6 +6,7 @@ import { CHANNEL, decodeStatus, SUBPROTOCOLS, type WireStatus } from '@berth/att
 import { WebSocket } from 'ws';
 import { exposition } from '../observability/exposition.ts';
 import { type ParsedFamily, parseExposition, valueOf } from '../testing/parse-exposition.ts';
+import { awakeMs } from '../testing/stops.ts';
 import type { SessionStatus } from '../transport/transport.ts';
 import { BerthError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
@@ -173,16 +174,15 @@ test('killed sessions end at once, whatever they do: one that reads is told, one
   await until(() => live.list().length === 2);
   const [first, second] = live.list();
   await sleep(100);
-  const began = performance.now();
-  await live.kill(second?.id.slice(0, 11) ?? '', 'alice\u0007\n');
-  assert.ok(performance.now() - began < KILL_GRACE_MS, 'a client that reads needs no grace');
+  const took = await awakeMs(async () => await live.kill(second?.id.slice(0, 11) ?? '', 'alice\u0007\n'));
+  assert.ok(took < KILL_GRACE_MS / 2, 'a client that reads needs no grace');
   await until(() => idle.code !== undefined);
   assert.deepEqual([idle.status?.status, idle.status?.reason, idle.code], ['Failure', 'SessionKilled', 1000]);
   assert.equal(idle.status?.message, 'the session was ended by alice??');
   const again = performance.now();
   await live.kill(first?.id ?? '', '');
-  const took = performance.now() - again;
-  assert.ok(took >= KILL_GRACE_MS - 50 && took < KILL_GRACE_MS + 2_000, `the stalled one took ${took} ms`);
+  const grace = performance.now() - again;
+  assert.ok(grace >= KILL_GRACE_MS - 50 && grace < KILL_GRACE_MS + 10_000, `the stalled one took ${grace} ms`);
   assert.equal(live.list().length, 0);
   assert.equal(fixture.server.sessions, 0);
   stalled.socket.resume();

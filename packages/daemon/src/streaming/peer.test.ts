@@ -65,7 +65,7 @@ test('the subject of a verified client certificate stands in the audit line; wit
 
 test('a session that was idle for too long is told so and audited as such', async () => {
   const { live, lines } = recorded();
-  await using fixture = await startServer(hold, { idleTimeoutMs: 100 }, undefined, undefined, live);
+  await using fixture = await startServer(hold, { idleTimeoutMs: 3_000 }, undefined, undefined, live);
   const socket = new WebSocket(fixture.url(), 'v5.channel.k8s.io');
   await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject));
   socket.send(Buffer.from([0, 1, 2, 3]));

@@ -1,5 +1,5 @@
 /** One port-forward session: dials a port of the pod for every connection that the client wants, and joins the two. */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import type { ForwardedConnection, PortForwardTransport } from '../transport/port-forward.ts';
 import { Deadline } from '../util/deadline.ts';
 import { messageOf } from '../util/errors.ts';
@@ -31,8 +31,11 @@ export type ForwardEnd = Traffic & {
   readonly failed: number;
 };
 
-/** A stopped pod's programs have ended, and with them their connections: what they wrote last gets this long to reach the client. */
-const GONE_GRACE_MS = 1_000;
+/**
+ * A stopped pod's programs have ended, and with them their connections: what they wrote last gets this long to reach the client. Longer
+ * than a WebSocket client is waited for that may still be sending: a connection whose program has ended goes in order.
+ */
+const GONE_GRACE_MS = 2_000;
 /** Ids are 64 digits long; as many of them as other tools show. */
 const SHOWN_ID_DIGITS = 13;
 
@@ -159,7 +162,10 @@ export class ForwardSession {
   /** Ends the session once all of `settling` have settled, or after the grace. */
   async #podGone(settling: Iterable<Promise<unknown>>): Promise<void> {
     const grace = new AbortController();
-    const late = sleep(GONE_GRACE_MS, undefined, { signal: grace.signal }).catch(() => {});
+    // Timers ring before sockets are asked: what has come while this process was stopped is read first.
+    const late = sleep(GONE_GRACE_MS, undefined, { signal: grace.signal })
+      .then(async () => await immediate())
+      .catch(() => {});
     await Promise.race([late, this.#over.promise, Promise.allSettled(settling)]);
     grace.abort();
     this.#over.resolve('the pod has been stopped');

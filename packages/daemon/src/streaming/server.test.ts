@@ -274,14 +274,15 @@ test('a busy port is named', async () => {
 });
 
 test('connections that send no whole request are closed, too long headers refused', async () => {
-  await using fixture = await startServer(hold, { headerTimeoutMs: 150, maxHeaderBytes: 2_048 }, { checkMs: 50 });
+  await using fixture = await startServer(hold, { headerTimeoutMs: 150 }, { checkMs: 50 });
   const port = Number(new URL(fixture.server.base).port);
   const silent = new RawClient(port);
   const slow = new RawClient(port);
   slow.socket.write('GET /attach/x HTTP/1.1\r\nHost: x\r\n');
   await Promise.all([silent.untilEnd(), slow.untilEnd()]);
   assert.match(slow.received.toString(), /^HTTP\/1\.1 408 /);
-  const long = new RawClient(port);
+  await using patient = await startServer(hold, { maxHeaderBytes: 2_048 });
+  const long = new RawClient(Number(new URL(patient.server.base).port));
   long.socket.write(`GET /attach/x HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(4_000)}\r\n\r\n`);
   assert.match((await long.untilEnd()).toString(), /^HTTP\/1\.1 431 /);
 });
@@ -335,7 +336,7 @@ test('closing drops tickets, accepts nobody, lets sessions end that can and ends
     return client;
   });
   for (const client of clients) await client.head();
-  const closing = server.close(400);
+  const closing = server.close(3_000);
   assert.equal(server.close(), closing, 'closing again is the same closing');
   assert.deepEqual(fixture.dropped.map(targetOf), ['unused']);
   await assert.rejects(ask(unused, 'GET', WEBSOCKET), /ECONNREFUSED/);

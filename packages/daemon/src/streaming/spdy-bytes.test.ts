@@ -9,6 +9,7 @@ import { test } from 'node:test';
 import { Certificates } from '../testing/certificates.ts';
 import { chunksOf, digest } from '../testing/noise.ts';
 import { SpdyClient } from '../testing/spdy-client.ts';
+import { unchanged } from '../testing/stops.ts';
 import { MAX_PENDING_INPUT_BYTES } from '../transport/limits.ts';
 import { UNREAD_SIGN_ID } from '../transport/spdy/constants.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport/transport.ts';
@@ -154,8 +155,7 @@ test('a client that reads nothing holds a bounded amount, and gets all of it whe
   const { error, stdout } = await client.openSession('error', 'stdout');
   client.pause();
   while (!blocked) await sleep(5);
-  await sleep(300);
-  const stuckAt = written;
+  const stuckAt = await unchanged(() => written);
   assert.ok(stuckAt < total, 'the kernel does not take all of it');
   await sleep(200);
   assert.equal(written, stuckAt, 'nothing more is written');
@@ -241,7 +241,7 @@ test('a client that dies while its input is not read loses none of it, and is no
   const client = await SpdyClient.connect(fixture.server.issue(ticketOf()));
   const { stdin } = await client.openSession('error', 'stdin', 'stdout', 'stderr');
   for (let sent = 0; sent < 2 * MAX_PENDING_INPUT_BYTES; sent += 32 * 1024) stdin.write(Buffer.alloc(32 * 1024));
-  await sleep(100);
+  while (client.queued > 0) await sleep(5);
   client.destroy();
   while (fixture.server.sessions > 0) await sleep(50);
   assert.equal(await closed.promise, 'client went away');

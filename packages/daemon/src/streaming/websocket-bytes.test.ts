@@ -10,6 +10,7 @@ import { test } from 'node:test';
 import { SUBPROTOCOLS, encodeMessage, type SubprotocolName } from '@berth/attach-protocol';
 import { WebSocket } from 'ws';
 import { chunksOf, digest } from '../testing/noise.ts';
+import { unchanged } from '../testing/stops.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport/transport.ts';
 import { MAX_PENDING_INPUT_BYTES } from '../transport/limits.ts';
 import { clientFrame } from '../transport/websocket/test-frames.ts';
@@ -152,8 +153,7 @@ test('a client that reads nothing holds a bounded amount, and gets all of it whe
   client.socket.pause();
   await blocked.promise;
   blocked = Promise.withResolvers<void>();
-  await sleep(300);
-  const stuckAt = queued;
+  const stuckAt = await unchanged(() => queued);
   assert.ok(stuckAt < 32 * MIB, 'the kernel does not take all of it');
   await sleep(200);
   assert.equal(queued, stuckAt, 'nothing more is written');

@@ -247,6 +247,11 @@ export class SpdyClient {
     this.#roomy = true;
   }
 
+  /** Bytes that have not been given to the kernel. */
+  get queued(): number {
+    return this.#wire?.queued() ?? 0;
+  }
+
   pause(): void {
     this.#wire?.pause();
   }

@@ -9,6 +9,7 @@ export type Wire = {
   /** False: wait for `drained`. */
   send(bytes: Uint8Array): boolean;
   drained(): Promise<unknown>;
+  queued(): number;
   pause(): void;
   resume(): void;
   end(): void;
@@ -141,6 +142,7 @@ function wireOf(socket: Socket, events: WireEvents): Omit<Wire, 'send' | 'end'> 
   });
   return {
     drained: () => (socket.destroyed ? Promise.resolve() : new Promise<void>((resolve) => waiting.push(resolve))),
+    queued: () => socket.writableLength,
     pause: () => void socket.pause(),
     resume: () => void socket.resume(),
     destroy: () => void socket.destroy(),

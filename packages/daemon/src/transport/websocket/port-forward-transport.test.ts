@@ -5,14 +5,14 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { RawClient, type ServeForward, startServer, SUCCESS, type TestServer } from '../../streaming/test-server.ts';
 import type { ForwardedConnection, PortForwardTransport } from '../port-forward.ts';
 import { MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import { decodeBase64Fast } from './base64-text.ts';
-import { PortForwardWebSocket } from './port-forward-transport.ts';
+import { type ForwardTimes, PortForwardWebSocket } from './port-forward-transport.ts';
 import { clientFrame } from './test-frames.ts';
 
 const MIB = 1024 * 1024;
@@ -114,6 +114,57 @@ async function readAll(stream: Duplex): Promise<Buffer> {
   return Buffer.concat(got);
 }
 
+/** Code 1000. */
+const CLOSE = Buffer.of(0x88, 2, 0x03, 0xe8);
+
+/** A transport of one port with times of the test's own, without a server around it, and its client as a connection. */
+async function bare(
+  t: TestContext,
+  times: Partial<ForwardTimes>,
+): Promise<{ readonly client: Socket; readonly data: Duplex; readonly closed: () => string | undefined }> {
+  const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  const [[socket]] = (await Promise.all([once(server, 'connection'), once(client, 'connect')])) as [[Socket], unknown];
+  server.close();
+  t.after(() => {
+    socket.destroy();
+    client.destroy();
+  });
+  const never = 600_000;
+  const transport = new PortForwardWebSocket(
+    { socket, head: Buffer.alloc(0), protocol: { name: 'v4.channel.k8s.io', encoding: 'binary' }, ports: [80] },
+    {
+      keepalive: { pingMs: never, unreadPongMs: 20 },
+      linger: { noProgressMs: never, pollMs: 20, peerPollMs: 20, silentMs: never, peerMs: never },
+      lostInputMs: never,
+      quietMs: never,
+      ...times,
+    },
+  );
+  const served = new Served();
+  transport.start({
+    connection: (connection) => void served.connections.push(connection),
+    closed: (reason) => {
+      served.closed = reason;
+    },
+  });
+  return { client, data: served.data(0), closed: () => served.closed };
+}
+
+/** Everything on a channel behind the port, of what a server has sent in binary frames and a close frame. */
+function payloadOf(received: Buffer, channel: number): Buffer {
+  const found: Buffer[] = [];
+  for (let at = 0; at < received.length; ) {
+    const short = received[at + 1] ?? 0;
+    const head = short < 126 ? 2 : short === 126 ? 4 : 10;
+    const length = short < 126 ? short : short === 126 ? received.readUInt16BE(at + 2) : received.readUInt32BE(at + 6);
+    if (received[at] === 0x82 && received[at + head] === channel) found.push(received.subarray(at + head + 1, at + head + length));
+    at += head + length;
+  }
+  return Buffer.concat(found).subarray(2);
+}
+
 for (const protocol of [undefined, 'v4.channel.k8s.io', 'v4.base64.channel.k8s.io']) {
   test(`${protocol ?? 'no subprotocol'}: the port first on both channels, then bytes both ways for every port`, async () => {
     const { fixture, served, url } = await start();
@@ -212,25 +263,45 @@ test('a port that cannot be served: the reason on its error channel; when none i
   assert.equal(served.closed, 'all forwarded connections have ended');
 });
 
-test('a program that ends its half: all of its output, then the end of the connection once no input has come for a second', async () => {
-  const { fixture, served, url } = await start();
-  await using _ = fixture;
-  using client = await Client.open(url([80]), 'v4.channel.k8s.io');
-  await eventually('it is connected', () => served.connections.length === 1);
-  const got = readAll(served.data(0));
+test('a program that ends its half: all of its output, then the end of the connection once no input has come for a while', async (t) => {
+  // Longer than this process may be stopped for: a client that would send meanwhile sends nothing then.
+  const quietMs = 3_000;
+  const { client, data, closed } = await bare(t, { quietMs });
+  const got = readAll(data);
   const output = randomBytes(3 * MIB);
-  served.data(0).end(output);
+  data.end(output);
+  let received = Buffer.alloc(0);
+  client.on('data', (chunk: Buffer) => {
+    received = Buffer.concat([received, chunk]);
+  });
   let sent = 0;
-  for (let i = 0; i < 8; i++) {
+  for (let waited = 0; waited < 1.2 * quietMs; waited += 300) {
     await sleep(300);
-    client.send(0, Buffer.alloc(1000, i));
+    client.write(clientFrame({ opcode: 2, payload: Buffer.concat([Buffer.of(0), Buffer.alloc(1000, sent / 1000)]) }));
     sent += 1000;
   }
-  assert.ok(client.closed === undefined);
-  await eventually('it is closed', () => client.closed !== undefined);
-  assert.deepEqual(client.closed, { code: 1000, reason: '' });
-  assert.ok(output.equals(client.of(0)));
+  assert.equal(closed(), undefined);
+  assert.equal(received.lastIndexOf(CLOSE), -1);
+  await eventually('it is closed', () => received.subarray(-CLOSE.length).equals(CLOSE));
+  client.end(clientFrame({ opcode: 8, payload: CLOSE.subarray(2) }));
+  assert.ok(output.equals(payloadOf(received, 0)));
   assert.equal((await got).length, sent);
+});
+
+test('input that comes while the process is stopped keeps the connection of a program that has ended its half', async (t) => {
+  const quietMs = 200;
+  const { client, data, closed } = await bare(t, { quietMs });
+  let bytes = 0;
+  data.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+  });
+  data.end('all');
+  await once(client, 'data');
+  client.write(clientFrame({ opcode: 2, payload: Buffer.from('\0in time') }));
+  // As a stop does: nothing has a turn, and the clock goes on.
+  for (const end = performance.now() + 3 * quietMs; performance.now() < end; );
+  await eventually('the input has come', () => bytes === 7);
+  assert.equal(closed(), undefined);
 });
 
 test('a client that closes while its input waits: the program gets all of it, then the end', async () => {
@@ -428,42 +499,13 @@ test('a base64 message of 2 MiB is taken, one byte more closes with 1009', async
 });
 
 test('input that a client has left behind and nobody reads in time is cut off, which the program can tell', async (t) => {
-  const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
-  const [[socket]] = (await Promise.all([once(server, 'connection'), once(client, 'connect')])) as [[Socket], unknown];
-  server.close();
-  t.after(() => {
-    socket.destroy();
-    client.destroy();
-  });
-  const never = 600_000;
-  const transport = new PortForwardWebSocket(
-    { socket, head: Buffer.alloc(0), protocol: { name: 'v4.channel.k8s.io', encoding: 'binary' }, ports: [80] },
-    {
-      keepalive: { pingMs: never, unreadPongMs: 20 },
-      linger: { noProgressMs: never, pollMs: 20, peerPollMs: 20, silentMs: never, peerMs: never },
-      lostInputMs: 100,
-      quietMs: never,
-    },
-  );
-  let data: Duplex | undefined;
-  let closed: string | undefined;
-  transport.start({
-    connection: (connection) => {
-      data = connection.data;
-    },
-    closed: (reason) => {
-      closed = reason;
-    },
-  });
-  assert.ok(data);
+  const { client, data, closed } = await bare(t, { lostInputMs: 100 });
   data.on('error', () => {});
   const message = clientFrame({ opcode: 2, payload: Buffer.concat([Buffer.of(0), Buffer.alloc(16_000, 'i')]) });
   // A little more than is kept here: the rest, and the end behind it, must fit into the kernel's smallest buffer.
   for (let i = 0; i < 18; i++) client.write(Buffer.from(message));
   client.end();
-  await eventually('the client is given up', () => closed !== undefined);
-  assert.equal(closed, 'client went away');
+  await eventually('the client is given up', () => closed() !== undefined);
+  assert.equal(closed(), 'client went away');
   assert.ok(data.destroyed && !data.readableEnded);
 });

@@ -79,6 +79,8 @@ export class PortForwardWebSocket implements PortForwardTransport {
   /** Channels whose output waits for room, the one that has waited longest first. */
   #writers: (() => void)[] = [];
   #quiet: NodeJS.Timeout | undefined;
+  /** Reads that have brought input. */
+  #inputs = 0;
   #leaving: NodeJS.Timeout | undefined;
 
   constructor({ socket, head, protocol, ports }: ForwardConnection, times: ForwardTimes = TIMES) {
@@ -161,7 +163,10 @@ export class PortForwardWebSocket implements PortForwardTransport {
     this.#parser.push(chunk);
     readIntoFreshMemory(chunk.length);
     // Input is a sign that the client does not wait for an end yet.
-    if (this.#channels.flush()) this.#quiet?.refresh();
+    if (this.#channels.flush()) {
+      this.#inputs += 1;
+      this.#quiet?.refresh();
+    }
     if (this.#state !== 'open' || this.#ports.every(({ pending }) => pending <= MAX_PENDING_INPUT_BYTES)) return;
     this.#reading = false;
     this.#socket.pause();
@@ -202,8 +207,16 @@ export class PortForwardWebSocket implements PortForwardTransport {
     if (this.#state === 'leaving') this.#leaveOn();
     else if (this.#state === 'open' && this.#ports.every(({ outputEnded }) => outputEnded)) {
       if (this.#ports.every(({ destroyed }) => destroyed)) this.#allEnded();
-      else this.#quiet ??= setTimeout(() => this.#allEnded(), this.#times.quietMs);
+      else this.#quiet ??= setTimeout(() => this.#isQuiet(), this.#times.quietMs);
     }
+  }
+
+  /** Timers ring before sockets are asked: what has come while this process was stopped is read first. */
+  #isQuiet(): void {
+    const inputs = this.#inputs;
+    setImmediate(() => {
+      if (this.#inputs === inputs) this.#allEnded();
+    });
   }
 
   #allEnded(): void {
