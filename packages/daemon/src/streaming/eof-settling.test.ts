@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { noTurnFor } from '../testing/stops.ts';
 import { type Settling, settleAfterEof } from './eof-settling.ts';
 
 /** A container that writes a byte whenever it is looked at, and a client that is far behind. */
@@ -53,8 +54,7 @@ test('a process that was stopped has heard no silence: what comes right afterwar
     signal: new AbortController().signal,
   });
   await sleep(60);
-  // As a stop does: nothing has a turn, and the clock goes on.
-  for (const end = performance.now() + 1_000; performance.now() < end; );
+  noTurnFor(1_000);
   setTimeout(() => (head = 5), 50);
   assert.equal(await settled, true);
   assert.equal(asked, 5);

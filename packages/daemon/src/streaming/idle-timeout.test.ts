@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, test } from 'node:test';
 import type { ForwardedConnection, PortForwardHandlers, PortForwardTransport } from '../transport/port-forward.ts';
 import type { Transport } from '../transport/transport.ts';
+import { noTurnFor } from '../testing/stops.ts';
 import { clientFrame } from '../transport/websocket/test-frames.ts';
 import { endForwardWhenIdle, endWhenIdle } from './idle-timeout.ts';
 import { handlers, NORMAL_END, RawClient, startServer, SUCCESS } from './test-server.ts';
@@ -20,7 +21,7 @@ const PIECES = 6;
 type Stage = AsyncDisposable & { readonly client: RawClient; readonly transport: Transport; readonly events: string[] };
 
 /** A session that does nothing by itself, and its client. */
-async function stage(): Promise<Stage> {
+async function stage(idleTimeoutMs = IDLE_MS): Promise<Stage> {
   const events: string[] = [];
   const opened = Promise.withResolvers<Transport>();
   const fixture = await startServer(
@@ -38,7 +39,7 @@ async function stage(): Promise<Stage> {
         );
         opened.resolve(transport);
       }),
-    { idleTimeoutMs: IDLE_MS },
+    { idleTimeoutMs },
   );
   const client = new RawClient(Number(new URL(fixture.server.base).port));
   client.upgrade(fixture.url().replace('ws:', 'http:'));
@@ -201,4 +202,12 @@ describe('idle time-outs', { concurrency: true }, () => {
     assert.deepEqual(closed, ['ended by the server']);
     assert.equal(bare.finished, 0);
   });
+});
+
+test('input that came while the process had no turn is data that has moved', async () => {
+  await using it = await stage(300);
+  it.client.socket.write(clientFrame({ opcode: 2, payload: Buffer.from('\0x') }));
+  noTurnFor(1_000);
+  assert.match((await it.client.untilEnd()).toString('latin1'), /IdleTimeout/);
+  assert.deepEqual(it.events, ['stdin 1', 'idle time-out']);
 });

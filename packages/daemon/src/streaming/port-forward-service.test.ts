@@ -8,6 +8,7 @@ import { type Duplex, duplexPair } from 'node:stream';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PortForwardConfig } from '../config/config.ts';
+import { noTurnFor } from '../testing/stops.ts';
 import { silentLog } from '../util/log.ts';
 import { FakeForwardTransport } from './fake-port-forward.ts';
 import type { ForwardTarget } from './forward-target.ts';
@@ -385,8 +386,7 @@ test('what the programs of a stopped pod wrote last is read also by a process th
   const got = readAll(stream);
   bed.gone.abort();
   program.end('last words');
-  // As a stop does: nothing has a turn, and the clock goes on.
-  for (const end = performance.now() + 2_500; performance.now() < end; );
+  noTurnFor(2_500);
   await over;
   assert.equal((await got).toString(), 'last words');
   server.close();

@@ -1,5 +1,4 @@
 /** One port-forward session: dials a port of the pod for every connection that the client wants, and joins the two. */
-import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import type { ForwardedConnection, PortForwardTransport } from '../transport/port-forward.ts';
 import { Deadline } from '../util/deadline.ts';
 import { messageOf } from '../util/errors.ts';
@@ -161,13 +160,10 @@ export class ForwardSession {
 
   /** Ends the session once all of `settling` have settled, or after the grace. */
   async #podGone(settling: Iterable<Promise<unknown>>): Promise<void> {
-    const grace = new AbortController();
-    // Timers ring before sockets are asked: what has come while this process was stopped is read first.
-    const late = sleep(GONE_GRACE_MS, undefined, { signal: grace.signal })
-      .then(async () => await immediate())
-      .catch(() => {});
-    await Promise.race([late, this.#over.promise, Promise.allSettled(settling)]);
-    grace.abort();
+    const late = Promise.withResolvers<void>();
+    const grace = new Deadline(GONE_GRACE_MS, late.resolve);
+    await Promise.race([late.promise, this.#over.promise, Promise.allSettled(settling)]);
+    grace.cancel();
     this.#over.resolve('the pod has been stopped');
   }
 }

@@ -3,6 +3,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const TICK_MS = 10;
 
+/** What a stop does to a process: nothing has a turn, and the clock goes on. */
+export function noTurnFor(ms: number): void {
+  for (const end = performance.now() + ms; performance.now() < end; );
+}
+
 /** Waits until a number has stayed the same for 300 ms and more, in short sleeps: whoever changes it has had its turns in between. */
 export async function unchanged(read: () => number): Promise<number> {
   let last = read();

@@ -1,32 +1,27 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { noTurnFor } from '../testing/stops.ts';
 import { Deadline } from './deadline.ts';
 
-/** As a stop does: nothing has a turn, and the clock goes on. */
-function noTurnFor(ms: number): void {
-  for (const end = performance.now() + ms; performance.now() < end; );
-}
-
 test('what has come while the process had no turn is read before it rings', async (t) => {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  const accepted = Promise.withResolvers<Socket>();
+  const server = createServer(accepted.resolve).listen(0, '127.0.0.1');
   t.after(() => server.close());
+  await once(server, 'listening');
   const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
-  const [socket] = await once(server, 'connection');
-  t.after(() => [client, socket].forEach((each) => each.destroy()));
+  t.after(() => client.destroy());
+  const socket = await accepted.promise;
   const order: string[] = [];
   socket.on('data', () => order.push('data'));
   const rang = Promise.withResolvers<void>();
-  new Deadline(20, () => {
-    order.push('rings');
-    rang.resolve();
-  });
+  const deadline = new Deadline(20, rang.resolve);
   client.write('in time');
   noTurnFor(100);
-  await rang.promise;
+  await rang.promise.then(() => order.push('rings'));
+  deadline.cancel();
   assert.deepEqual(order, ['data', 'rings']);
 });
 

@@ -9,6 +9,7 @@ import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { RawClient, type ServeForward, startServer, SUCCESS, type TestServer } from '../../streaming/test-server.ts';
+import { noTurnFor } from '../../testing/stops.ts';
 import type { ForwardedConnection, PortForwardTransport } from '../port-forward.ts';
 import { MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import { decodeBase64Fast } from './base64-text.ts';
@@ -298,8 +299,7 @@ test('input that comes while the process is stopped keeps the connection of a pr
   data.end('all');
   await once(client, 'data');
   client.write(clientFrame({ opcode: 2, payload: Buffer.from('\0in time') }));
-  // As a stop does: nothing has a turn, and the clock goes on.
-  for (const end = performance.now() + 3 * quietMs; performance.now() < end; );
+  noTurnFor(3 * quietMs);
   await eventually('the input has come', () => bytes === 7);
   assert.equal(closed(), undefined);
 });

@@ -4,6 +4,7 @@
 
 import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
+import { Deadline } from '../../util/deadline.ts';
 import { readIntoFreshMemory } from '../read-memory.ts';
 import type { PortForwardHandlers, PortForwardTransport } from '../port-forward.ts';
 import { LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from '../limits.ts';
@@ -78,9 +79,7 @@ export class PortForwardWebSocket implements PortForwardTransport {
   #reason = 'connection lost';
   /** Channels whose output waits for room, the one that has waited longest first. */
   #writers: (() => void)[] = [];
-  #quiet: NodeJS.Timeout | undefined;
-  /** Reads that have brought input. */
-  #inputs = 0;
+  #quiet: Deadline | undefined;
   #leaving: NodeJS.Timeout | undefined;
 
   constructor({ socket, head, protocol, ports }: ForwardConnection, times: ForwardTimes = TIMES) {
@@ -163,10 +162,7 @@ export class PortForwardWebSocket implements PortForwardTransport {
     this.#parser.push(chunk);
     readIntoFreshMemory(chunk.length);
     // Input is a sign that the client does not wait for an end yet.
-    if (this.#channels.flush()) {
-      this.#inputs += 1;
-      this.#quiet?.refresh();
-    }
+    if (this.#channels.flush()) this.#quiet?.refresh();
     if (this.#state !== 'open' || this.#ports.every(({ pending }) => pending <= MAX_PENDING_INPUT_BYTES)) return;
     this.#reading = false;
     this.#socket.pause();
@@ -207,16 +203,8 @@ export class PortForwardWebSocket implements PortForwardTransport {
     if (this.#state === 'leaving') this.#leaveOn();
     else if (this.#state === 'open' && this.#ports.every(({ outputEnded }) => outputEnded)) {
       if (this.#ports.every(({ destroyed }) => destroyed)) this.#allEnded();
-      else this.#quiet ??= setTimeout(() => this.#isQuiet(), this.#times.quietMs);
+      else this.#quiet ??= new Deadline(this.#times.quietMs, () => this.#allEnded());
     }
-  }
-
-  /** Timers ring before sockets are asked: what has come while this process was stopped is read first. */
-  #isQuiet(): void {
-    const inputs = this.#inputs;
-    setImmediate(() => {
-      if (this.#inputs === inputs) this.#allEnded();
-    });
   }
 
   #allEnded(): void {
@@ -251,7 +239,7 @@ export class PortForwardWebSocket implements PortForwardTransport {
   }
 
   #end(): void {
-    clearTimeout(this.#quiet);
+    this.#quiet?.cancel();
     this.#keepalive.stop();
     this.#readOn();
     this.#sender.flush();
@@ -298,7 +286,7 @@ export class PortForwardWebSocket implements PortForwardTransport {
 
   #socketClosed(): void {
     this.#keepalive.stop();
-    clearTimeout(this.#quiet);
+    this.#quiet?.cancel();
     this.#gone.resolve();
     // A client that has left in order may be gone long before its input is taken.
     if (this.#state === 'leaving') return;
