@@ -85,6 +85,13 @@ static void forget(struct dialer *dialer, struct dial *dial) {
   dial->used = false;
 }
 
+// A program that this connection has reached has not got what was meant for it: an end in order would look like all of it.
+static void cancel(struct dialer *dialer, struct dial *dial) {
+  struct linger none = {.l_onoff = 1};
+  setsockopt(dial->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+  forget(dialer, dial);
+}
+
 static int loopback(int family, uint16_t port, int fd) {
   struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
   struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
@@ -133,7 +140,7 @@ static bool take_request(struct dialer *dialer, const uint8_t *bytes) {
   if (bytes[7] == DIAL) return port != 0 && (family == 4 || family == 6) && dial_begin(dialer, id, port, family);
   if (bytes[7] != CANCEL || port != 0 || family != 0) return false;
   for (uint32_t i = 0; i < MAX_DIALS; i++) {
-    if (dialer->dials[i].used && dialer->dials[i].id == id) forget(dialer, &dialer->dials[i]);
+    if (dialer->dials[i].used && dialer->dials[i].id == id) cancel(dialer, &dialer->dials[i]);
   }
   return true;
 }

@@ -142,6 +142,11 @@ export class PodServer implements AsyncDisposable {
     return server;
   }
 
+  /** All that the server has said. */
+  get text(): string {
+    return this.#said;
+  }
+
   /** Waits until the server has said this. */
   async said(pattern: RegExp): Promise<string> {
     return await eventually(

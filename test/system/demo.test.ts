@@ -70,6 +70,7 @@ for (const [signal, launch] of [
     const before = globSync('/tmp/berth-??????');
     const launches = Launches.holding(t, launch);
     const child = spawn(process.execPath, [DEMO], { stdio: ['ignore', 'pipe', 'pipe'], env: launches.env });
+    t.after(() => child.kill('SIGTERM'));
     const { text } = watch(child);
     const done = collect(child);
     await eventually('its daemon', () => launches.done);
@@ -99,6 +100,8 @@ test('at a terminal, Ctrl-C before there is a shell: it ends at once, and nothin
   const before = globSync('/tmp/berth-??????');
   const launches = Launches.holding(t, 1);
   const child = spawn('script', ['-qefc', `${process.execPath} ${DEMO}`, '/dev/null'], { stdio: 'pipe', env: launches.env });
+  // Its terminal goes with it.
+  t.after(() => child.kill('SIGKILL'));
   const { text } = watch(child);
   const done = collect(child);
   await eventually('its daemon', () => launches.done);

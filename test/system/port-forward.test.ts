@@ -151,6 +151,19 @@ test('a client that is cut off is a reset for the program, not an end', async ()
   await server.said(new RegExp(`^${PORTS.sink} ECONNRESET$`, 'm'));
 });
 
+test('a client that is cut off at once is no end for the program either', async () => {
+  const { length } = server.text;
+  for (let i = 0; i < 20; i += 1) {
+    using client = await ForwardClient.open(daemon, pod.id, PORTS.sink);
+    client.reset();
+  }
+  // Whether they have been dialed by then is a race; this one is dialed behind them.
+  using last = await ForwardClient.open(daemon, pod.id, PORTS.sink);
+  await last.send('the last of them');
+  await server.said(new RegExp(`^${PORTS.sink} begin ${'the last of them'.length}$`, 'm'));
+  assert.doesNotMatch(server.text.slice(length), new RegExp(`^${PORTS.sink} end`, 'm'));
+});
+
 test('the network of the host, without a helper', async () => {
   await using here = await PodServer.start(daemon);
   const host = await runPod(daemon);

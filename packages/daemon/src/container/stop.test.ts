@@ -7,7 +7,7 @@ test('StopContainer waits for the grace period, then kills everything; others ar
   await using host = await DaemonUnderTest.start();
   const { pod, container } = await host.running('stubborn', { command: ['ignore-signals'] });
   let over = false;
-  const first = host.cri.stopContainer({ containerId: container, timeout: 600n }).then(() => {
+  const first = host.cri.stopContainer({ containerId: container, timeout: 30n }).then(() => {
     over = true;
   });
   while (host.runtime.containers.get(container)?.signals.length === 0) await new Promise(setImmediate);

@@ -56,7 +56,9 @@ export async function killContainer(deps: ContainerDeps, container: Container, s
   if (container.shim() === undefined) await followShim(deps, container, 0);
   const shim = container.shim();
   if (shim !== undefined && (await answered(deps, container, shim.signal(SIGKILL, true), signal))) {
-    if (await settledWithin(container.stopped, KILL_WAIT_MS, signal)) return;
+    // Once its end is known it is written down, however long that takes: nothing else may be shown in its place.
+    if ((await settledWithin(shim.exit, KILL_WAIT_MS, signal)) && (await settledWithin(container.stopped, KILL_WAIT_MS, signal)))
+      return;
   }
   if (mayRun(container.status.state)) {
     await recordLoss(

@@ -149,8 +149,8 @@ export class Dialer {
     socket?.on('error', () => {});
     const { id = Number.NaN, errno = 0 } = message as { readonly id?: number; readonly errno?: number };
     const dial = this.#sent.get(id);
-    // Given up meanwhile.
-    if (dial === undefined) return void socket?.destroy();
+    // Given up meanwhile. The program has not got what was meant for it: an end would look like all of it.
+    if (dial === undefined) return void socket?.resetAndDestroy();
     this.#sent.delete(id);
     this.#sendQueued();
     if (socket === undefined) return dial.reject(new DialFailed(errno));

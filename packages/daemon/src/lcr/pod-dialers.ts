@@ -91,7 +91,10 @@ async function connectHere(host: string, port: number, signal: AbortSignal): Pro
     await once(socket, 'connect', { signal });
   } catch (error) {
     socket.on('error', () => {});
-    socket.destroy();
+    // Connected in this moment: the program has not got what was meant for it, and an end would look like all of it.
+    socket.resetAndDestroy();
+    // One that is not there yet is not waited for, but for the one look that tells whether it is.
+    setImmediate(() => setImmediate(() => socket.destroy()));
     signal.throwIfAborted();
     const { errno } = error as NodeJS.ErrnoException;
     throw errno === undefined ? error : new DialFailed(-errno);

@@ -370,7 +370,7 @@ export class OutputHub implements CursorHub {
   #watchStalls(): void {
     if (this.#files !== undefined || this.endWhenBehind || this.#stallTimer !== undefined) return;
     // What clients have taken while this process had no turn is heard first.
-    this.#stallTimer = setInterval(() => setImmediate(() => this.#endStalled()).unref(), STALL_CHECK_MS).unref();
+    this.#stallTimer = setInterval(() => setImmediate(() => this.#endStalled()), STALL_CHECK_MS).unref();
   }
 
   #endStalled(): void {

@@ -1,18 +1,21 @@
 /** When a session may end after its client's stdin has: `echo list | kubectl attach -i console` must still show the answer. */
 import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 
-/**
- * Looks in a row that find nothing produced and nothing undelivered: the answer is complete. Looks are counted, not time: a daemon that
- * was stopped for a moment, or whose machine was, has heard nothing meanwhile, and its container may have had no turn either.
- */
-const QUIET_LOOKS = 10;
+/** Nothing produced and nothing undelivered for this long: the answer is complete. */
+const QUIET_MS = 250;
 /** With a terminal the end of stdin is how clients detach: they should not wait for a chatty container. */
 const MOST_WITH_TTY_MS = 1_000;
 /** Without one it is the end of a pipe whose reader may think for a while. */
 const MOST_WITHOUT_TTY_MS = 5_000;
 /** A container that does not read its input at all. */
 const MOST_UNREAD_MS = 30_000;
+/** Some looks within the shortest of these times, and not so many that waiting would cost anything. */
 const POLL_MS = 25;
+/**
+ * A look that is later than this counts for no more: a daemon that was stopped for a moment, or whose machine was, has heard nothing
+ * meanwhile, and its container may have had no turn either.
+ */
+const MOST_PER_LOOK_MS = 4 * POLL_MS;
 
 export type Settling = {
   readonly tty: boolean;
@@ -34,14 +37,17 @@ export async function settleAfterEof(s: Settling): Promise<boolean> {
   try {
     while (performance.now() - began < MOST_UNREAD_MS && (await s.unread()) > 0)
       await sleep(POLL_MS, undefined, { signal: s.signal });
-    const most = (s.tty ? MOST_WITH_TTY_MS : MOST_WITHOUT_TTY_MS) / POLL_MS;
-    let quiet = 0;
-    let head = s.head();
-    for (let looks = 0; quiet < QUIET_LOOKS && looks < most; looks += 1) {
+    const most = s.tty ? MOST_WITH_TTY_MS : MOST_WITHOUT_TTY_MS;
+    let [waited, quiet, lookedAt, head] = [0, 0, performance.now(), s.head()];
+    while (quiet < QUIET_MS && waited < most) {
       await sleep(POLL_MS, undefined, { signal: s.signal });
       // What came while the process was stopped is read before the look: timers ring first, sockets are asked then.
       await immediate(undefined, { signal: s.signal });
-      quiet = s.head() !== head || !s.delivered() ? 0 : quiet + 1;
+      const now = performance.now();
+      const since = Math.min(now - lookedAt, MOST_PER_LOOK_MS);
+      lookedAt = now;
+      waited += since;
+      quiet = s.head() !== head || !s.delivered() ? 0 : quiet + since;
       head = s.head();
     }
     // However slowly the client reads: what has been produced by now is its answer, all of it.

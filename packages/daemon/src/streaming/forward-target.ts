@@ -14,3 +14,9 @@ export type PodSide = Duplex & {
   /** Ends it so that the program in the pod does not take it for a proper end, where the connection can do that. */
   resetAndDestroy?(): unknown;
 };
+
+/** Ends a connection whose input has not come to its end: the program must not take the part for the whole. */
+export function cutOff(pod: PodSide): void {
+  if (pod.resetAndDestroy === undefined) pod.destroy();
+  else pod.resetAndDestroy();
+}

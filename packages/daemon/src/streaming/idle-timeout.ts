@@ -37,7 +37,7 @@ class IdleClock {
       const left = this.#movedAt + this.#ms - performance.now();
       if (left > 0) this.#arm(left);
       else this.#ring();
-    });
+    }).unref();
   }
 }
 

@@ -1,7 +1,7 @@
 /** Joins a client's forwarded connection to one into a pod: bytes both ways, each half ended on its own, an abort passed on as one. */
 import type { Duplex } from 'node:stream';
 import { readIntoFreshMemory } from '../transport/read-memory.ts';
-import type { PodSide } from './forward-target.ts';
+import { cutOff, type PodSide } from './forward-target.ts';
 
 /** Bytes that were carried. */
 export type Traffic = { toPod: number; toClient: number };
@@ -47,9 +47,7 @@ export async function joinConnection(
   const clientClosed = (): void => {
     if (pod.destroyed) return;
     if (client.readableEnded) leftAlone(pod);
-    // Its input is cut off: the program must not take the part for the whole.
-    else if (pod.resetAndDestroy === undefined) pod.destroy();
-    else pod.resetAndDestroy();
+    else cutOff(pod);
   };
   const podClosed = (): void => {
     if (client.destroyed) return;

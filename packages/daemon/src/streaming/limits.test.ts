@@ -49,7 +49,10 @@ test('300 connections that never end their request do not keep proper clients ou
     slow.push(await loris(fixture));
     if (i % 30 !== 29) continue;
     clients.push(await attach(fixture));
-    assert.equal(slow.at(-1)?.ended, false, 'a proper client does not wait until the others have had their time');
+    assert.ok(
+      slow.every(({ received }) => !received.includes('408')),
+      'a proper client does not wait until the others have had their time',
+    );
   }
   assert.equal(fixture.server.sessions, 10);
   assert.ok(slow.filter((client) => client.ended).length >= 200, 'the oldest made room');

@@ -1,6 +1,7 @@
 /** The same for port-forward: counts what passes through forwarded connections, and can end them all. */
 import type { Duplex } from 'node:stream';
 import type { ForwardedConnection, PortForwardHandlers, PortForwardTransport } from '../transport/port-forward.ts';
+import { Deadline } from '../util/deadline.ts';
 import { KILL_GRACE_MS, type Killable, killedMessage, type SessionMeter } from './session-meter.ts';
 import { failure } from './session-status.ts';
 import { watchData } from './watch-data.ts';
@@ -56,10 +57,10 @@ export class MeteredForwardTransport implements PortForwardTransport, Killable {
     const open = [...this.#open];
     for (const connection of open) connection.fail(killedMessage(by));
     const finished = this.finish();
-    const timer = setTimeout(() => this.#inner.destroy(), this.#graceMs);
+    const grace = new Deadline(this.#graceMs, () => this.#inner.destroy());
     // As `closed` promises: no connection outlives it. Not before the sentence has been delivered, or never can be.
     void finished.finally(() => {
-      clearTimeout(timer);
+      grace.cancel();
       for (const { data } of open) data.destroy();
     });
     this.#tellKilled();

@@ -1,5 +1,6 @@
 /** A transport that counts what passes and can be ended from outside; neither the session above it nor the transport below knows of it. */
 import type { OutputStream, SessionStatus, Transport, TransportHandlers } from '../transport/transport.ts';
+import { Deadline } from '../util/deadline.ts';
 import { KILL_GRACE_MS, type Killable, killedMessage, type SessionMeter } from './session-meter.ts';
 import { failure } from './session-status.ts';
 
@@ -90,8 +91,8 @@ export class MeteredTransport implements Transport, Killable {
     if (this.#over) return this.#inner.destroy();
     this.#meter.killedBy = by;
     const finished = this.finish(failure('SessionKilled', killedMessage(by)));
-    const timer = setTimeout(() => this.#inner.destroy(), this.#graceMs);
-    void finished.finally(() => clearTimeout(timer));
+    const grace = new Deadline(this.#graceMs, () => this.#inner.destroy());
+    void finished.finally(() => grace.cancel());
     this.#tellKilled();
   }
 

@@ -279,6 +279,53 @@ test('a connection that is made while its client leaves is closed', async () => 
   await eventually('the program sees the end', () => programs[0]?.readableEnded === true || (programs[0]?.resume(), false));
 });
 
+/** A pod whose program takes what comes, and notes how each of its connections ends. */
+async function notingPod(): Promise<{ server: Server; dial: ForwardTarget['dial']; ends: string[]; received: () => number }> {
+  const ends: string[] = [];
+  let received = 0;
+  const pod = await tcpPod((socket) => {
+    socket.on('data', (chunk: Buffer) => (received += chunk.length));
+    socket.on('end', () => ends.push('end'));
+    socket.on('error', (error: NodeJS.ErrnoException) => ends.push(error.code ?? ''));
+    socket.on('close', () => socket.destroy());
+  });
+  return { ...pod, ends, received: () => received };
+}
+
+test('a connection that is made while its client leaves is reset: the program takes nothing for all of it', async (t) => {
+  const { server, dial, ends } = await notingPod();
+  t.after(() => server.close());
+  const made = Promise.withResolvers<void>();
+  const { transport, over } = new Bed(async (port, signal) => {
+    const socket = await dial(port, signal);
+    await made.promise;
+    return socket;
+  }).session();
+  await transport.open(80);
+  await transport.leave();
+  made.resolve();
+  await over;
+  await eventually('the program has heard of it', () => ends.length > 0);
+  assert.deepEqual(ends, ['ECONNRESET']);
+});
+
+for (const inOrder of [false, true]) {
+  test(`the pod is stopped while ${inOrder ? 'a program has all its input' : 'input is still to come'}: ${inOrder ? 'an end' : 'a reset'}`, async (t) => {
+    const { server, dial, ends, received } = await notingPod();
+    t.after(() => server.close());
+    const bed = new Bed(dial);
+    const { transport, over } = bed.session();
+    const { stream } = await transport.open(80);
+    stream.write('half of it');
+    await eventually('it has come', () => received() === 10);
+    if (inOrder) stream.end();
+    bed.gone.abort();
+    await over;
+    await eventually('the program has heard of it', () => ends.length > 0);
+    assert.deepEqual(ends, [inOrder ? 'end' : 'ECONNRESET']);
+  });
+}
+
 test('a client that is gone in the middle resets the program; one that had ended its input does not', async () => {
   const ends: string[] = [];
   const received: number[] = [];
@@ -376,9 +423,10 @@ test('the pod is stopped: what its programs wrote last arrives, then the session
   assert.equal(session.transport.finished, true);
 });
 
-test('what the programs of a stopped pod wrote last is read also by a process that was stopped for longer than it waits', async () => {
+test('what the programs of a stopped pod wrote last is read also by a process that was stopped for longer than it waits', async (t) => {
   const accepted = Promise.withResolvers<Socket>();
   const { server, dial } = await tcpPod(accepted.resolve);
+  t.after(() => server.close());
   const bed = new Bed(dial);
   const { transport, over } = bed.session();
   const { stream } = await transport.open(80);
@@ -389,7 +437,6 @@ test('what the programs of a stopped pod wrote last is read also by a process th
   noTurnFor(2_500);
   await over;
   assert.equal((await got).toString(), 'last words');
-  server.close();
 });
 
 test('a pod that has gone between the call and the connection: its client is told', async () => {

@@ -3,7 +3,7 @@ import type { ForwardedConnection, PortForwardTransport } from '../transport/por
 import { Deadline } from '../util/deadline.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
-import type { ForwardTarget, PodSide } from './forward-target.ts';
+import { cutOff, type ForwardTarget, type PodSide } from './forward-target.ts';
 import { joinConnection, type Traffic } from './join-connection.ts';
 
 /** What a session may do and what it works with. */
@@ -31,8 +31,9 @@ export type ForwardEnd = Traffic & {
 };
 
 /**
- * A stopped pod's programs have ended, and with them their connections: what they wrote last gets this long to reach the client. Longer
- * than a WebSocket client is waited for that may still be sending: a connection whose program has ended goes in order.
+ * A stopped pod's programs have ended, and with them their connections: what they wrote last gets this long to reach the client. A second
+ * longer than a WebSocket client that may still be sending is waited for (its transport's QUIET_MS): a connection whose program has
+ * ended goes in order.
  */
 const GONE_GRACE_MS = 2_000;
 /** Ids are 64 digits long; as many of them as other tools show. */
@@ -45,7 +46,7 @@ export class ForwardSession {
   readonly #ending = new AbortController();
   /** Connections with what serves them. */
   readonly #serving = new Map<ForwardedConnection, Promise<void>>();
-  readonly #pods = new Set<PodSide>();
+  readonly #pods = new Map<ForwardedConnection, PodSide>();
   readonly #traffic: Traffic = { toPod: 0, toClient: 0 };
   #connections = 0;
   #failed = 0;
@@ -77,14 +78,12 @@ export class ForwardSession {
     target.gone.removeEventListener('abort', gone);
     if (!this.#clientGone) {
       for (const connection of this.#serving.keys()) connection.fail(`${this.#about(connection.port)}: ${cause}`);
-      for (const pod of this.#pods) pod.destroy();
+      this.#dropPods();
       await transport.finish();
       for (const { data } of this.#serving.keys()) data.destroy();
     }
     // After a client that has gone, a program may still be taking the rest of its input; not when the daemon goes as well.
-    const drop = (): void => {
-      for (const pod of this.#pods) pod.destroy();
-    };
+    const drop = (): void => this.#dropPods();
     closing.addEventListener('abort', drop, { once: true });
     if (closing.aborted) drop();
     await Promise.allSettled(this.#serving.values());
@@ -100,6 +99,13 @@ export class ForwardSession {
     this.#serving.set(connection, served);
   }
 
+  #dropPods(): void {
+    for (const [{ data }, pod] of this.#pods) {
+      if (data.readableEnded) pod.destroy();
+      else cutOff(pod);
+    }
+  }
+
   async #serve(connection: ForwardedConnection): Promise<void> {
     const refusal = this.#refusal(connection.port);
     const leave = refusal === undefined ? this.#options.enter() : undefined;
@@ -107,9 +113,9 @@ export class ForwardSession {
     try {
       const pod = await this.#dial(connection);
       if (pod === undefined) return;
-      this.#pods.add(pod);
+      this.#pods.set(connection, pod);
       await joinConnection(connection.data, pod, this.#traffic);
-      this.#pods.delete(pod);
+      this.#pods.delete(connection);
     } finally {
       leave();
     }
@@ -137,7 +143,7 @@ export class ForwardSession {
       const pod = await target.dial(port, giveUp.signal);
       if (!data.destroyed && !this.#ending.signal.aborted) return pod;
       pod.on('error', () => {});
-      pod.destroy();
+      cutOff(pod);
     } catch (error) {
       if (!data.destroyed && !this.#ending.signal.aborted) this.#fail(connection, messageOf(error));
     } finally {

@@ -41,3 +41,16 @@ test('what is read just before it rings can still put it off, or cancel it', asy
   await sleep(100);
   assert.deepEqual(order, ['a read', 'put off']);
 });
+
+test('it rings in time in a process in which nothing else happens', async (t) => {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  // What the start leaves behind would wake the loop.
+  await sleep(500);
+  let other = false;
+  const later = setTimeout(() => (other = true), 5_000);
+  await new Promise<void>((rings) => new Deadline(50, rings));
+  assert.equal(other, false);
+  clearTimeout(later);
+});

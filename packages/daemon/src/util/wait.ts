@@ -1,13 +1,15 @@
 /** Bounded waiting on things that cannot be cancelled themselves. */
+import { Deadline } from './deadline.ts';
 
 /**
- * Waits for `promise` for at most `ms`. Gives true when it has settled (either way), false when the time was over first.
+ * Waits for `promise` for at most `ms`. Gives true when it has settled (either way), false when the time was over first, and what came
+ * over sockets by then has been read.
  * Rejects with the signal's reason when that is aborted. The promise itself goes on; nothing is left behind.
  */
 export async function settledWithin(promise: Promise<unknown>, ms: number, signal?: AbortSignal): Promise<boolean> {
   signal?.throwIfAborted();
   const { promise: outcome, resolve, reject } = Promise.withResolvers<boolean>();
-  const timer = setTimeout(resolve, ms, false);
+  const deadline = new Deadline(ms, () => resolve(false));
   const aborted = (): void => reject(signal?.reason);
   signal?.addEventListener('abort', aborted, { once: true });
   const settled = (): void => resolve(true);
@@ -15,7 +17,7 @@ export async function settledWithin(promise: Promise<unknown>, ms: number, signa
   try {
     return await outcome;
   } finally {
-    clearTimeout(timer);
+    deadline.cancel();
     signal?.removeEventListener('abort', aborted);
   }
 }

@@ -53,7 +53,7 @@ export class ForwardPairs {
     const half = type === 'data' ? this.#makeData(stream) : stream;
     if (!isData(half)) half.accept(IGNORE);
     if (other === undefined) {
-      const timer = new Deadline(this.#timeoutMs, () => this.#giveUp(key));
+      const timer = new Deadline(this.#timeoutMs, () => this.#giveUp(key)).unref();
       this.#waiting.set(key, { port, half, timer });
       return undefined;
     }

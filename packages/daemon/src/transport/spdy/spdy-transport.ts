@@ -156,7 +156,7 @@ export class SpdyTransport implements Transport {
   #begin(): void {
     if (this.#begun) return;
     this.#begun = true;
-    this.#timer = new Deadline(this.#times.streamsMs, () => this.#late());
+    this.#timer = new Deadline(this.#times.streamsMs, () => this.#late()).unref();
     this.#connection.start();
   }
 
@@ -198,7 +198,7 @@ export class SpdyTransport implements Transport {
     const lastIsThere = this.#streams.has('resize') || this.#streams.has('stderr');
     if (!tty || !this.#protocol.resize || lastIsThere) return this.#allThere();
     this.#timer?.cancel();
-    this.#timer = new Deadline(this.#times.lastStreamMs, () => this.#allThere());
+    this.#timer = new Deadline(this.#times.lastStreamMs, () => this.#allThere()).unref();
     this.#output.admit(EARLY_FRAMES);
     this.#drained();
   }

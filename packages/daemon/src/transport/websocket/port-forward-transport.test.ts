@@ -290,7 +290,7 @@ test('a program that ends its half: all of its output, then the end of the conne
 });
 
 test('input that comes while the process is stopped keeps the connection of a program that has ended its half', async (t) => {
-  const quietMs = 200;
+  const quietMs = 2_500;
   const { client, data, closed } = await bare(t, { quietMs });
   let bytes = 0;
   data.on('data', (chunk: Buffer) => {
@@ -299,7 +299,7 @@ test('input that comes while the process is stopped keeps the connection of a pr
   data.end('all');
   await once(client, 'data');
   client.write(clientFrame({ opcode: 2, payload: Buffer.from('\0in time') }));
-  noTurnFor(3 * quietMs);
+  noTurnFor(quietMs + 500);
   await eventually('the input has come', () => bytes === 7);
   assert.equal(closed(), undefined);
 });
