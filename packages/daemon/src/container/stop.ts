@@ -56,7 +56,7 @@ export async function killContainer(deps: ContainerDeps, container: Container, s
   if (container.shim() === undefined) await followShim(deps, container, 0);
   const shim = container.shim();
   if (shim !== undefined && (await answered(deps, container, shim.signal(SIGKILL, true), signal))) {
-    // Once its end is known it is written down, however long that takes: nothing else may be shown in its place.
+    // Its end may come late; once it is known, writing it down gets as long again before anything else is shown in its place.
     if ((await settledWithin(shim.exit, KILL_WAIT_MS, signal)) && (await settledWithin(container.stopped, KILL_WAIT_MS, signal)))
       return;
   }

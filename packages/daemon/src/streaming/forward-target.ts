@@ -15,6 +15,12 @@ export type PodSide = Duplex & {
   resetAndDestroy?(): unknown;
 };
 
+/** Ends a connection at once: in order where its input has come to its end and the kernel has taken all of it. */
+export function drop(pod: PodSide, inputEnded: boolean): void {
+  if (inputEnded && pod.writableLength === 0) pod.destroy();
+  else cutOff(pod);
+}
+
 /** Ends a connection whose input has not come to its end: the program must not take the part for the whole. */
 export function cutOff(pod: PodSide): void {
   if (pod.resetAndDestroy === undefined) pod.destroy();

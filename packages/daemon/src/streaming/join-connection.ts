@@ -1,7 +1,7 @@
 /** Joins a client's forwarded connection to one into a pod: bytes both ways, each half ended on its own, an abort passed on as one. */
 import type { Duplex } from 'node:stream';
 import { readIntoFreshMemory } from '../transport/read-memory.ts';
-import { cutOff, type PodSide } from './forward-target.ts';
+import { cutOff, drop, type PodSide } from './forward-target.ts';
 
 /** Bytes that were carried. */
 export type Traffic = { toPod: number; toClient: number };
@@ -39,24 +39,24 @@ export async function joinConnection(
     side.resume();
   };
   /** Takes and throws away what still comes from the side that is left, for a while. */
-  const leftAlone = (side: Duplex): void => {
+  const leftAlone = (side: Duplex, end: () => unknown): void => {
     discard(side);
-    timer = setTimeout(() => side.destroy(), leftAloneMs);
+    timer = setTimeout(end, leftAloneMs);
   };
 
   const clientClosed = (): void => {
     if (pod.destroyed) return;
-    if (client.readableEnded) leftAlone(pod);
+    if (client.readableEnded) leftAlone(pod, () => drop(pod, true));
     else cutOff(pod);
   };
   const podClosed = (): void => {
     if (client.destroyed) return;
     if (!pod.readableEnded) client.destroy();
     // The client still gets all of the answer, however slowly it reads; only then is it hurried.
-    else if (client.writableFinished) leftAlone(client);
+    else if (client.writableFinished) leftAlone(client, () => client.destroy());
     else {
       discard(client);
-      client.once('finish', () => leftAlone(client));
+      client.once('finish', () => leftAlone(client, () => client.destroy()));
     }
   };
   await Promise.all([closed(client).then(clientClosed), closed(pod).then(podClosed)]);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
-import { type Duplex, duplexPair } from 'node:stream';
+import { Duplex, duplexPair } from 'node:stream';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PortForwardConfig } from '../config/config.ts';
@@ -322,9 +322,31 @@ for (const inOrder of [false, true]) {
     bed.gone.abort();
     await over;
     await eventually('the program has heard of it', () => ends.length > 0);
+    // A reset behind the end would come at once.
+    await sleep(100);
     assert.deepEqual(ends, [inOrder ? 'end' : 'ECONNRESET']);
   });
 }
+
+test('the pod is stopped while its program has not taken all of the input that has ended: a reset', async () => {
+  let reset = false;
+  class Stuck extends Duplex {
+    override _read(): void {}
+    override _write(): void {}
+    resetAndDestroy(): void {
+      reset = true;
+      this.destroy();
+    }
+  }
+  const bed = new Bed(async () => new Stuck());
+  const { transport, over } = bed.session();
+  const { stream, data } = await transport.open(80);
+  stream.end('all of it');
+  await eventually('it has been handed on', () => data.readableEnded);
+  bed.gone.abort();
+  await over;
+  assert.equal(reset, true);
+});
 
 test('a client that is gone in the middle resets the program; one that had ended its input does not', async () => {
   const ends: string[] = [];

@@ -3,7 +3,7 @@ import type { ForwardedConnection, PortForwardTransport } from '../transport/por
 import { Deadline } from '../util/deadline.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
-import { cutOff, type ForwardTarget, type PodSide } from './forward-target.ts';
+import { cutOff, drop, type ForwardTarget, type PodSide } from './forward-target.ts';
 import { joinConnection, type Traffic } from './join-connection.ts';
 
 /** What a session may do and what it works with. */
@@ -83,12 +83,12 @@ export class ForwardSession {
       for (const { data } of this.#serving.keys()) data.destroy();
     }
     // After a client that has gone, a program may still be taking the rest of its input; not when the daemon goes as well.
-    const drop = (): void => this.#dropPods();
-    closing.addEventListener('abort', drop, { once: true });
-    if (closing.aborted) drop();
+    const dropPods = (): void => this.#dropPods();
+    closing.addEventListener('abort', dropPods, { once: true });
+    if (closing.aborted) dropPods();
     await Promise.allSettled(this.#serving.values());
     closing.removeEventListener('abort', stop);
-    closing.removeEventListener('abort', drop);
+    closing.removeEventListener('abort', dropPods);
     return { cause, connections: this.#connections, failed: this.#failed, ...this.#traffic };
   }
 
@@ -100,10 +100,7 @@ export class ForwardSession {
   }
 
   #dropPods(): void {
-    for (const [{ data }, pod] of this.#pods) {
-      if (data.readableEnded) pod.destroy();
-      else cutOff(pod);
-    }
+    for (const [{ data }, pod] of this.#pods) drop(pod, data.readableEnded);
   }
 
   async #serve(connection: ForwardedConnection): Promise<void> {
