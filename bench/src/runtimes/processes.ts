@@ -56,10 +56,15 @@ export const cpuSeconds = async (pids: readonly number[]): Promise<number> => {
   return times.reduce((sum, ticks) => sum + ticks, 0) / TICKS_PER_SECOND;
 };
 
+/** The flags of a listening socket in /proc/net/unix (`__SO_ACCEPTCON`). */
+const LISTENING = '00010000';
+
 /** The process that listens on a unix socket; undefined when nobody does. */
 export const listenerOf = async (socket: string): Promise<number | undefined> => {
-  const line = (await readFile('/proc/net/unix', 'utf8')).split('\n').find((text) => text.endsWith(` ${socket}`));
-  const inode = line?.trim().split(/\s+/)[6];
+  const lines = (await readFile('/proc/net/unix', 'utf8')).split('\n').filter((text) => text.endsWith(` ${socket}`));
+  // Accepted connections have the same path; one that has just ended belongs to nobody.
+  const listening = lines.map((text) => text.trim().split(/\s+/)).find((fields) => fields[3] === LISTENING);
+  const inode = listening?.[6];
   if (inode === undefined) return undefined;
   for (const pid of await processes()) {
     for (const fd of (await orNothing(readdir(`/proc/${pid}/fd`))) ?? []) {
