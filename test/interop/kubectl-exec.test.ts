@@ -1,5 +1,6 @@
 /** Real kubectls run commands in a container: streams, exit codes, terminals, input; what is left when one is killed. */
 import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -41,6 +42,17 @@ async function* haltingly(stream: Readable): AsyncGenerator<Buffer> {
   }
 }
 
+/** Sends random bytes to a command; gives what comes back by `output`, what it says on stderr, and how it ends. */
+async function inAndOut(child: ChildProcess, bytes: number, output: Readable) {
+  const [sum, said] = await Promise.all([
+    sumOf(output),
+    text(child.stderr!),
+    once(child, 'exit'),
+    feed(child.stdin!, randomBlocks(bytes)),
+  ]);
+  return { ...sum, said, code: child.exitCode };
+}
+
 for (const [number, leg] of legs().entries()) {
   describe(leg.name, () => {
     let kubectl: Kubectl;
@@ -66,31 +78,15 @@ for (const [number, leg] of legs().entries()) {
     test('32 MiB in and out again at once, every byte, five times; the end of input is seen', async () => {
       for (let run = 0; run < 5; run += 1) {
         const child = kubectl.spawn(['exec', '-i', 'box', '--', 'sh', '-c', 'cat; echo over >&2']);
-        const [sum, said] = await Promise.all([
-          sumOf(child.stdout!),
-          text(child.stderr!),
-          once(child, 'exit'),
-          feed(child.stdin!, randomBlocks(32 * MIB)),
-        ]);
-        assert.deepEqual(
-          { ...sum, said, code: child.exitCode },
-          { bytes: 32 * MIB, sha256: randomSha256(32 * MIB), said: 'over\n', code: 0 },
-        );
+        const back = await inAndOut(child, 32 * MIB, child.stdout!);
+        assert.deepEqual(back, { bytes: 32 * MIB, sha256: randomSha256(32 * MIB), said: 'over\n', code: 0 });
       }
     });
 
     test('64 MiB in and out again to a reader that stops now and then, every byte', async () => {
       const child = kubectl.spawn(['exec', '-i', 'box', '--', 'cat']);
-      const [sum, said] = await Promise.all([
-        sumOf(Readable.from(haltingly(child.stdout!))),
-        text(child.stderr!),
-        once(child, 'exit'),
-        feed(child.stdin!, randomBlocks(64 * MIB)),
-      ]);
-      assert.deepEqual(
-        { ...sum, said, code: child.exitCode },
-        { bytes: 64 * MIB, sha256: randomSha256(64 * MIB), said: '', code: 0 },
-      );
+      const back = await inAndOut(child, 64 * MIB, Readable.from(haltingly(child.stdout!)));
+      assert.deepEqual(back, { bytes: 64 * MIB, sha256: randomSha256(64 * MIB), said: '', code: 0 });
     });
 
     test('-it: a terminal with its size, ctrl-C, resizes, the exit code', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { closeSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import { pipeEnds } from '../testing/pipe-ends.ts';
 import { noTurnFor, unchanged } from '../testing/stops.ts';
 import { type Settling, settleAfterEof } from './eof-settling.ts';
@@ -63,7 +63,9 @@ test('a process that was stopped has heard no silence: what came meanwhile is pa
     signal: new AbortController().signal,
   });
   // Not yet the silence that ends it, but with the stop it would be.
-  await sleep(160);
+  await sleep(175);
+  // Behind the reads of a turn: the next one begins with its timers.
+  await immediate();
   writeSync(writer, 'answer');
   noTurnFor(1_000);
   assert.equal(await settled, true);

@@ -1,5 +1,5 @@
 /** When a session may end after its client's stdin has: `echo list | kubectl attach -i console` must still show the answer. */
-import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
+import { sleep } from '../util/wait.ts';
 
 /** Nothing produced and nothing undelivered for this long: the answer is complete. */
 const QUIET_MS = 250;
@@ -35,14 +35,11 @@ export type Settling = {
 export async function settleAfterEof(s: Settling): Promise<boolean> {
   const began = performance.now();
   try {
-    while (performance.now() - began < MOST_UNREAD_MS && (await s.unread()) > 0)
-      await sleep(POLL_MS, undefined, { signal: s.signal });
+    while (performance.now() - began < MOST_UNREAD_MS && (await s.unread()) > 0) await sleep(POLL_MS, s.signal);
     const most = s.tty ? MOST_WITH_TTY_MS : MOST_WITHOUT_TTY_MS;
     let [waited, quiet, lookedAt, head] = [0, 0, performance.now(), s.head()];
     while (quiet < QUIET_MS && waited < most) {
-      await sleep(POLL_MS, undefined, { signal: s.signal });
-      // What came while the process was stopped is read before the look: timers ring first, sockets are asked then.
-      await immediate(undefined, { signal: s.signal });
+      await sleep(POLL_MS, s.signal);
       const now = performance.now();
       const since = Math.min(now - lookedAt, MOST_PER_LOOK_MS);
       lookedAt = now;
@@ -51,7 +48,7 @@ export async function settleAfterEof(s: Settling): Promise<boolean> {
       head = s.head();
     }
     // However slowly the client reads: what has been produced by now is its answer, all of it.
-    while (!s.reached(head)) await sleep(POLL_MS, undefined, { signal: s.signal });
+    while (!s.reached(head)) await sleep(POLL_MS, s.signal);
     return true;
   } catch {
     // Aborted, or the shim is gone: then its own event ends the session.

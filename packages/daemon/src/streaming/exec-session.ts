@@ -6,8 +6,8 @@ import type { Cursor, CursorEnd } from '../stdio/cursor.ts';
 import type { Shim } from '../stdio/shim.ts';
 import type { StdinWriter } from '../stdio/stdin-arbiter.ts';
 import type { SessionStatus, TerminalSize, Transport } from '../transport/transport.ts';
-import { Deadline } from '../util/deadline.ts';
 import { messageOf } from '../util/errors.ts';
+import { settledWithin } from '../util/wait.ts';
 import type { SessionEnd } from './handler.ts';
 import { exitStatus, failure, SUCCESS } from './session-status.ts';
 
@@ -92,7 +92,8 @@ export class ExecSession {
   }
 
   async #begin(start: StartProgram): Promise<Shim | undefined> {
-    if (this.#options.tty) await this.#waitForSize();
+    // Also when the session is over before one has come, which is looked at next.
+    if (this.#options.tty) await settledWithin(this.#firstSize.promise, FIRST_SIZE_MS, this.#over.signal).catch(() => undefined);
     if (this.#over.signal.aborted) return undefined;
     let shim: Shim;
     try {
@@ -109,14 +110,6 @@ export class ExecSession {
       this.#end(failure('SupervisorLost', (error as Error).message), 'SupervisorLost');
     }
     return shim;
-  }
-
-  async #waitForSize(): Promise<void> {
-    const timer = new Deadline(FIRST_SIZE_MS, () => this.#firstSize.resolve());
-    const over = (): void => this.#firstSize.resolve();
-    this.#over.signal.addEventListener('abort', over, { once: true });
-    await this.#firstSize.promise;
-    timer.cancel();
   }
 
   async #join(shim: Shim): Promise<void> {

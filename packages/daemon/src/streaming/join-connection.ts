@@ -39,24 +39,24 @@ export async function joinConnection(
     side.resume();
   };
   /** Takes and throws away what still comes from the side that is left, for a while. */
-  const leftAlone = (side: Duplex, end: () => unknown): void => {
+  const leftAlone = (side: PodSide): void => {
     discard(side);
-    timer = setTimeout(end, leftAloneMs);
+    timer = setTimeout(() => drop(side, true), leftAloneMs);
   };
 
   const clientClosed = (): void => {
     if (pod.destroyed) return;
-    if (client.readableEnded) leftAlone(pod, () => drop(pod, true));
+    if (client.readableEnded) leftAlone(pod);
     else cutOff(pod);
   };
   const podClosed = (): void => {
     if (client.destroyed) return;
     if (!pod.readableEnded) client.destroy();
     // The client still gets all of the answer, however slowly it reads; only then is it hurried.
-    else if (client.writableFinished) leftAlone(client, () => client.destroy());
+    else if (client.writableFinished) leftAlone(client);
     else {
       discard(client);
-      client.once('finish', () => leftAlone(client, () => client.destroy()));
+      client.once('finish', () => leftAlone(client));
     }
   };
   await Promise.all([closed(client).then(clientClosed), closed(pod).then(podClosed)]);

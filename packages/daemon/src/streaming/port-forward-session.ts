@@ -3,6 +3,7 @@ import type { ForwardedConnection, PortForwardTransport } from '../transport/por
 import { Deadline } from '../util/deadline.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
+import { settledWithin } from '../util/wait.ts';
 import { cutOff, drop, type ForwardTarget, type PodSide } from './forward-target.ts';
 import { joinConnection, type Traffic } from './join-connection.ts';
 
@@ -83,12 +84,11 @@ export class ForwardSession {
       for (const { data } of this.#serving.keys()) data.destroy();
     }
     // After a client that has gone, a program may still be taking the rest of its input; not when the daemon goes as well.
-    const dropPods = (): void => this.#dropPods();
-    closing.addEventListener('abort', dropPods, { once: true });
-    if (closing.aborted) dropPods();
+    closing.addEventListener('abort', this.#dropPods, { once: true });
+    if (closing.aborted) this.#dropPods();
     await Promise.allSettled(this.#serving.values());
     closing.removeEventListener('abort', stop);
-    closing.removeEventListener('abort', dropPods);
+    closing.removeEventListener('abort', this.#dropPods);
     return { cause, connections: this.#connections, failed: this.#failed, ...this.#traffic };
   }
 
@@ -99,9 +99,9 @@ export class ForwardSession {
     this.#serving.set(connection, served);
   }
 
-  #dropPods(): void {
+  readonly #dropPods = (): void => {
     for (const [{ data }, pod] of this.#pods) drop(pod, data.readableEnded);
-  }
+  };
 
   async #serve(connection: ForwardedConnection): Promise<void> {
     const refusal = this.#refusal(connection.port);
@@ -163,10 +163,7 @@ export class ForwardSession {
 
   /** Ends the session once all of `settling` have settled, or after the grace. */
   async #podGone(settling: Iterable<Promise<unknown>>): Promise<void> {
-    const late = Promise.withResolvers<void>();
-    const grace = new Deadline(GONE_GRACE_MS, late.resolve);
-    await Promise.race([late.promise, this.#over.promise, Promise.allSettled(settling)]);
-    grace.cancel();
+    await settledWithin(Promise.race([this.#over.promise, Promise.allSettled(settling)]), GONE_GRACE_MS);
     this.#over.resolve('the pod has been stopped');
   }
 }

@@ -10,7 +10,7 @@ import { test } from 'node:test';
 import { WebSocket } from 'ws';
 import type { TlsFiles } from '../config/config.ts';
 import { Certificates } from '../testing/certificates.ts';
-import { clientFrame } from '../transport/websocket/test-frames.ts';
+import { clientFrame, serverFrame } from '../transport/websocket/test-frames.ts';
 import { answerNormalEnd, handlers, Pump, type Serve, startServer, SUCCESS, type TestServer, ticketOf } from './test-server.ts';
 
 const MIB = 1024 * 1024;
@@ -47,16 +47,13 @@ async function collect(socket: TLSSocket): Promise<Buffer> {
 function parseFrames(bytes: Buffer): { stdout: Buffer; status: string; closeCode: number } {
   const stdout: Buffer[] = [];
   let status = '';
-  for (let at = bytes.indexOf('\r\n\r\n') + 4; at < bytes.length; ) {
-    const opcode = (bytes[at] ?? 0) & 0xf;
-    const short = bytes[at + 1] ?? 0;
-    const head = short === 127 ? 10 : short === 126 ? 4 : 2;
-    const length = short === 127 ? Number(bytes.readBigUInt64BE(at + 2)) : short === 126 ? bytes.readUInt16BE(at + 2) : short;
-    const payload = bytes.subarray(at + head, at + head + length);
+  let rest = bytes.subarray(bytes.indexOf('\r\n\r\n') + 4);
+  for (let frame = serverFrame(rest); frame !== undefined; frame = serverFrame(rest)) {
+    const { opcode, payload, end } = frame;
     if (opcode === 8) return { stdout: Buffer.concat(stdout), status, closeCode: payload.readUInt16BE(0) };
     if (opcode === 2 && payload[0] === 1) stdout.push(payload.subarray(1));
     if (opcode === 2 && payload[0] === 3) status = payload.subarray(1).toString();
-    at += head + length;
+    rest = rest.subarray(end);
   }
   throw new Error('no close frame came');
 }

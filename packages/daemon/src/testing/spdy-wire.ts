@@ -3,6 +3,7 @@ import { Buffer } from 'node:buffer';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { serverFrame } from '../transport/websocket/test-frames.ts';
 
 /** What carries a client's bytes. */
 export type Wire = {
@@ -81,18 +82,6 @@ function maskedFrame(opcode: number, payload: Uint8Array): Buffer {
   head[1] = 0x80 | (small ? payload.length : 127);
   if (!small) head.writeUInt32BE(payload.length, 6);
   return Buffer.concat([head, payload]);
-}
-
-/** The first frame of a server's bytes, once it is whole. */
-function serverFrame(bytes: Buffer): { opcode: number; payload: Buffer; end: number } | undefined {
-  if (bytes.length < 2) return undefined;
-  const short = bytes[1] as number;
-  const headBytes = short < 126 ? 2 : short === 126 ? 4 : 10;
-  if (bytes.length < headBytes) return undefined;
-  const length = short < 126 ? short : short === 126 ? bytes.readUInt16BE(2) : bytes.readUInt32BE(6);
-  const end = headBytes + length;
-  if (bytes.length < end) return undefined;
-  return { opcode: (bytes[0] as number) & 0x0f, payload: bytes.subarray(headBytes, end), end };
 }
 
 async function upgrade(

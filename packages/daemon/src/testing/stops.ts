@@ -13,8 +13,9 @@ export async function unchanged(read: () => number): Promise<number> {
   let last = read();
   for (let same = 0; same < 30; ) {
     await sleep(TICK_MS);
-    same = read() === last ? same + 1 : 0;
-    last = read();
+    const now = read();
+    same = now === last ? same + 1 : 0;
+    last = now;
   }
   return last;
 }

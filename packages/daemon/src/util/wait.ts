@@ -22,7 +22,7 @@ export async function settledWithin(promise: Promise<unknown>, ms: number, signa
   }
 }
 
-/** Resolves after `ms`, or rejects with the signal's reason when that is aborted before. */
+/** Resolves after `ms`, when what came over sockets by then has been read; rejects with the signal's reason when that is aborted before. */
 export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   await settledWithin(new Promise<never>(() => {}), ms, signal);
 }

@@ -8,13 +8,13 @@ import type { Duplex } from 'node:stream';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
-import { RawClient, type ServeForward, startServer, SUCCESS, type TestServer } from '../../streaming/test-server.ts';
+import { NORMAL_END, RawClient, type ServeForward, startServer, SUCCESS, type TestServer } from '../../streaming/test-server.ts';
 import { noTurnFor } from '../../testing/stops.ts';
 import type { ForwardedConnection, PortForwardTransport } from '../port-forward.ts';
 import { MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import { decodeBase64Fast } from './base64-text.ts';
 import { type ForwardTimes, PortForwardWebSocket } from './port-forward-transport.ts';
-import { clientFrame } from './test-frames.ts';
+import { clientFrame, serverFrame } from './test-frames.ts';
 
 const MIB = 1024 * 1024;
 
@@ -115,9 +115,6 @@ async function readAll(stream: Duplex): Promise<Buffer> {
   return Buffer.concat(got);
 }
 
-/** Code 1000. */
-const CLOSE = Buffer.of(0x88, 2, 0x03, 0xe8);
-
 /** A transport of one port with times of the test's own, without a server around it, and its client as a connection. */
 async function bare(
   t: TestContext,
@@ -156,12 +153,10 @@ async function bare(
 /** Everything on a channel behind the port, of what a server has sent in binary frames and a close frame. */
 function payloadOf(received: Buffer, channel: number): Buffer {
   const found: Buffer[] = [];
-  for (let at = 0; at < received.length; ) {
-    const short = received[at + 1] ?? 0;
-    const head = short < 126 ? 2 : short === 126 ? 4 : 10;
-    const length = short < 126 ? short : short === 126 ? received.readUInt16BE(at + 2) : received.readUInt32BE(at + 6);
-    if (received[at] === 0x82 && received[at + head] === channel) found.push(received.subarray(at + head + 1, at + head + length));
-    at += head + length;
+  let rest = received;
+  for (let frame = serverFrame(rest); frame !== undefined; frame = serverFrame(rest)) {
+    if (frame.opcode === 2 && frame.payload[0] === channel) found.push(frame.payload.subarray(1));
+    rest = rest.subarray(frame.end);
   }
   return Buffer.concat(found).subarray(2);
 }
@@ -282,9 +277,9 @@ test('a program that ends its half: all of its output, then the end of the conne
     sent += 1000;
   }
   assert.equal(closed(), undefined);
-  assert.equal(received.lastIndexOf(CLOSE), -1);
-  await eventually('it is closed', () => received.subarray(-CLOSE.length).equals(CLOSE));
-  client.end(clientFrame({ opcode: 8, payload: CLOSE.subarray(2) }));
+  assert.equal(received.lastIndexOf(NORMAL_END), -1);
+  await eventually('it is closed', () => received.subarray(-NORMAL_END.length).equals(NORMAL_END));
+  client.end(clientFrame({ opcode: 8, payload: NORMAL_END.subarray(2) }));
   assert.ok(output.equals(payloadOf(received, 0)));
   assert.equal((await got).length, sent);
 });

@@ -1,4 +1,4 @@
-// Makes the frames that a client sends; for tests only.
+// Makes the frames that a client sends, and takes those apart that it gets; for tests only.
 
 import { Buffer } from 'node:buffer';
 
@@ -31,6 +31,18 @@ export function clientFrame(frame: ClientFrame): Buffer {
   if (!masked) return Buffer.concat([Buffer.from(head), payload]);
   const body = payload.map((byte, i) => byte ^ (key[i % 4] ?? 0));
   return Buffer.concat([Buffer.from(head), key, body]);
+}
+
+/** The first frame of a server's bytes, once it is whole. */
+export function serverFrame(bytes: Buffer): { opcode: number; payload: Buffer; end: number } | undefined {
+  if (bytes.length < 2) return undefined;
+  const short = bytes[1] as number;
+  const headBytes = short < 126 ? 2 : short === 126 ? 4 : 10;
+  if (bytes.length < headBytes) return undefined;
+  const length = short < 126 ? short : short === 126 ? bytes.readUInt16BE(2) : bytes.readUInt32BE(6);
+  const end = headBytes + length;
+  if (bytes.length < end) return undefined;
+  return { opcode: (bytes[0] as number) & 0x0f, payload: bytes.subarray(headBytes, end), end };
 }
 
 /** A small generator with a seed, so that a failing run can be repeated. */
