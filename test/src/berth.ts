@@ -3,6 +3,7 @@ import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'n
 import { fileURLToPath } from 'node:url';
 import { collect, type Ran } from './crictl.ts';
 import type { TestDaemon } from './daemon.ts';
+import { atTerminal } from './terminal.ts';
 
 export const BERTH = fileURLToPath(new URL('../../bin/berth', import.meta.url));
 
@@ -26,12 +27,12 @@ export function berthStarted(daemon: TestDaemon, args: readonly string[]): Child
   return spawn(BERTH, args, { stdio: 'pipe', env: environment(daemon) });
 }
 
-/** The same at a terminal of its own, by `script`. The arguments must need no quotes. */
+/** The same at a terminal of its own. The arguments must need no quotes. */
 export function berthAtTerminal(daemon: TestDaemon, args: readonly string[]): ChildProcess {
-  return shellAtTerminal(daemon, [BERTH, ...args].join(' '));
+  return shellAtTerminal(daemon, `exec ${[BERTH, ...args].join(' ')}`);
 }
 
 /** A shell command line at a terminal of its own. */
 export function shellAtTerminal(daemon: TestDaemon, command: string): ChildProcess {
-  return spawn('script', ['-qefc', command, '/dev/null'], { stdio: 'pipe', env: environment(daemon) });
+  return atTerminal(command, environment(daemon));
 }

@@ -1,5 +1,5 @@
 /** A program at a terminal of its own, by `script`: typed at, looked at, resized. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readlinkSync } from 'node:fs';
 import { eventually, listProcesses } from './processes.ts';
@@ -7,23 +7,32 @@ import { eventually, listProcesses } from './processes.ts';
 /** What a shell word needs to stay as it is. */
 const quoted = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;
 
+/**
+ * Starts a shell's command line at a terminal of its own, of no size yet. The shell is always the same one, whatever the
+ * environment says: shells differ in whether the last command of a line takes their place, and one that stays is hit by Ctrl-C
+ * as well. `exec` says what is wanted.
+ */
+export function atTerminal(line: string, env: NodeJS.ProcessEnv = process.env): ChildProcessWithoutNullStreams {
+  return spawn('script', ['-qefc', line, '/dev/null'], { stdio: 'pipe', env: { ...env, SHELL: '/bin/sh' } });
+}
+
 export class Terminal implements AsyncDisposable {
   /** All that the screen got. */
   text = '';
-  readonly #script: ChildProcess;
+  readonly #script: ChildProcessWithoutNullStreams;
   readonly #ended: Promise<number>;
 
   /** Starts with 80 columns and 24 rows. */
   constructor(command: readonly string[], env: NodeJS.ProcessEnv = process.env) {
     const line = `stty cols 80 rows 24; exec ${command.map(quoted).join(' ')}`;
-    this.#script = spawn('script', ['-qefc', line, '/dev/null'], { stdio: 'pipe', env: { ...env, SHELL: '/bin/sh' } });
-    this.#script.stdout?.on('data', (chunk: Buffer) => (this.text += chunk.toString('latin1')));
-    this.#script.stdin?.on('error', () => {});
+    this.#script = atTerminal(line, env);
+    this.#script.stdout.on('data', (chunk: Buffer) => (this.text += chunk.toString('latin1')));
+    this.#script.stdin.on('error', () => {});
     this.#ended = once(this.#script, 'close').then(([code]) => Number(code));
   }
 
   type(keys: string): void {
-    this.#script.stdin?.write(Buffer.from(keys, 'latin1'));
+    this.#script.stdin.write(Buffer.from(keys, 'latin1'));
   }
 
   async sees(pattern: RegExp, timeoutMs = 60_000): Promise<string> {

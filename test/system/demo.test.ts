@@ -9,6 +9,7 @@ import { test, type TestContext } from 'node:test';
 import { collect } from '../src/crictl.ts';
 import { leftovers } from '../src/leftovers.ts';
 import { eventually } from '../src/processes.ts';
+import { atTerminal } from '../src/terminal.ts';
 
 const DEMO = fileURLToPath(new URL('../../scripts/demo.mjs', import.meta.url));
 
@@ -99,14 +100,14 @@ test('a daemon that Ctrl-C caught before it had a session of its own is replaced
 test('at a terminal, Ctrl-C before there is a shell: it ends at once, and nothing is left', async (t) => {
   const before = globSync('/tmp/berth-??????');
   const launches = Launches.holding(t, 1);
-  const child = spawn('script', ['-qefc', `${process.execPath} ${DEMO}`, '/dev/null'], { stdio: 'pipe', env: launches.env });
+  const child = atTerminal(`exec ${process.execPath} ${DEMO}`, launches.env);
   // Its terminal goes with it.
   t.after(() => child.kill('SIGKILL'));
   const { text } = watch(child);
   const done = collect(child);
   await eventually('its daemon', () => launches.done);
   const folder = newFolder(before);
-  child.stdin?.write('\x03');
+  child.stdin.write('\x03');
   // The terminal shows it once it has sent the signal.
   await eventually('Ctrl-C', () => text().includes('^C'));
   launches.go();
@@ -116,11 +117,11 @@ test('at a terminal, Ctrl-C before there is a shell: it ends at once, and nothin
 });
 
 test('at a terminal that goes away: nothing left', async () => {
-  const child = spawn('script', ['-qefc', `${process.execPath} ${DEMO}`, '/dev/null'], { stdio: 'pipe' });
+  const child = atTerminal(`exec ${process.execPath} ${DEMO}`);
   const { text } = watch(child);
   const done = collect(child);
   await eventually('a prompt', () => text().includes('/ # '));
-  child.stdin?.write('grep -o "/tmp/berth-[A-Za-z0-9]*" /proc/self/mountinfo | head -n 1\n');
+  child.stdin.write('grep -o "/tmp/berth-[A-Za-z0-9]*" /proc/self/mountinfo | head -n 1\n');
   const folder = await eventually('its folder', () => /^\/tmp\/berth-\w+(?=\r$)/m.exec(text())?.[0]);
   child.kill('SIGKILL');
   await done;

@@ -37,8 +37,8 @@ class OnTerminal implements AsyncDisposable {
   private constructor(daemon: FakeDaemon, environment: Readonly<Record<string, string>>) {
     this.daemon = daemon;
     const { dir } = daemon;
-    this.#script = spawn('script', ['-qec', `sh ${join(dir, 'on-terminal')}`, '/dev/null'], {
-      env: { ...process.env, BERTH_SOCKET: daemon.socket, ...environment },
+    this.#script = spawn('script', ['-qec', `exec sh ${join(dir, 'on-terminal')}`, '/dev/null'], {
+      env: { ...process.env, SHELL: '/bin/sh', BERTH_SOCKET: daemon.socket, ...environment },
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     this.#script.stdout?.on('data', (chunk) => (this.#shown += String(chunk)));
