@@ -1,5 +1,6 @@
 /** What .ci/run does, step by step; each step's time is printed, and what really ran is counted. */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { leftBehind, snapshot } from './ci/leaks.mjs';
 import { projectNode, root } from './setup/paths.mjs';
 import { orExplain } from './setup/say.mjs';
@@ -12,10 +13,10 @@ const totals = { passed: 0, failed: 0 };
 const before = snapshot();
 
 await step('set-up', () => orExplain(async () => setUp()));
-await step('check', () => count(run('scripts/check.mjs')));
-await step('tests', () => count(run('scripts/test.mjs')));
-await step('demo', () => count(run('scripts/demo.mjs')));
-await step('real clients', () => count(run('scripts/test.mjs', ['interop'])));
+await step('check', async () => count(await run('scripts/check.mjs')));
+await step('tests', async () => count(await run('scripts/test.mjs')));
+await step('demo', async () => count(await run('scripts/demo.mjs')));
+await step('real clients', async () => count(await run('scripts/test.mjs', ['interop'])));
 await step('nothing left behind', async () => {
   const left = await leftBehind(before);
   for (const line of left) console.log(`left behind: ${line}`);
@@ -37,17 +38,17 @@ async function step(name, work) {
   console.log(`=== ${name}: ${((performance.now() - start) / 1000).toFixed(1)} s`);
 }
 
-/** Runs a script with its output shown and kept. `-a`: where the output goes into a file, opening it again must not empty it. */
-function run(script, args = [], env = {}) {
-  const command = `set -o pipefail; "$0" "$@" 2>&1 | tee -a /dev/fd/3`;
-  const result = spawnSync('bash', ['-c', command, projectNode, `${root}/${script}`, ...args], {
-    cwd: root,
-    env: { ...process.env, ...env },
-    encoding: 'utf8',
-    maxBuffer: 256 * 1024 * 1024,
-    stdio: ['ignore', 'pipe', 'inherit', process.stdout.fd],
+/** Runs a script with its output shown and kept. All of it passes through here: a file that it goes into has one writer, and one end. */
+async function run(script, args = []) {
+  const command = [projectNode, `${root}/${script}`, ...args];
+  const child = spawn('sh', ['-c', 'exec "$@" 2>&1', 'sh', ...command], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    process.stdout.write(text);
+    output += text;
   });
-  return { ok: result.status === 0, output: result.stdout };
+  const [status] = await once(child, 'close');
+  return { ok: status === 0, output };
 }
 
 /** Adds what a step says it has counted; a step that counts nothing is one test. */
