@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { closeSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { test } from 'node:test';
-import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pipeEnds } from '../testing/pipe-ends.ts';
 import { noTurnFor, unchanged } from '../testing/stops.ts';
 import { type Settling, settleAfterEof } from './eof-settling.ts';
@@ -51,10 +51,28 @@ test('a process that was stopped has heard no silence: what came meanwhile is pa
   let head = 0;
   let asked = 0;
   output.on('data', (chunk: Buffer) => (head += chunk.length));
+  // Not yet the silence that ends it (250 ms, of which a look counts 100 at most), but with the stop it would be.
+  const [before, atMost] = [150, 100];
+  let [silence, lookedAt, stopped] = [0, performance.now(), false];
+  const look = (): void => {
+    const now = performance.now();
+    silence += Math.min(now - lookedAt, atMost);
+    lookedAt = now;
+    if (stopped || silence < before) return;
+    stopped = true;
+    // Behind the reads of a turn: the next one begins with its timers.
+    setImmediate(() => {
+      writeSync(writer, 'answer');
+      noTurnFor(1_000);
+    });
+  };
   const settled = settleAfterEof({
     tty: false,
     unread: () => Promise.resolve(0),
-    head: () => head,
+    head: () => {
+      look();
+      return head;
+    },
     delivered: () => true,
     reached: (offset) => {
       asked = offset;
@@ -62,12 +80,6 @@ test('a process that was stopped has heard no silence: what came meanwhile is pa
     },
     signal: new AbortController().signal,
   });
-  // Not yet the silence that ends it, but with the stop it would be.
-  await sleep(175);
-  // Behind the reads of a turn: the next one begins with its timers.
-  await immediate();
-  writeSync(writer, 'answer');
-  noTurnFor(1_000);
   assert.equal(await settled, true);
-  assert.equal(asked, 6);
+  assert.deepEqual([stopped, asked], [true, 6]);
 });
