@@ -102,9 +102,8 @@ test('what waits is copied, since the memory of a read is used again', () => {
     }
   };
   pushAll();
-  assert.deepEqual(
-    chunks.splice(0).map(({ buffer, length }) => [buffer === read.buffer, length]),
-    sizes.map((bytes) => [true, bytes]),
+  assert.ok(
+    chunks.splice(0).every(({ buffer }) => buffer === read.buffer),
     'what need not wait is handed on as it is',
   );
   queue.pause();

@@ -32,11 +32,7 @@ function parse(chunks: readonly Buffer[], maxMessageBytes?: number): string[] {
     },
     maxMessageBytes,
   );
-  for (const chunk of chunks) {
-    parser.push(chunk);
-    // The next read comes into the same memory.
-    chunk.fill(0xff);
-  }
+  for (const chunk of chunks) parser.push(chunk);
   return events;
 }
 
