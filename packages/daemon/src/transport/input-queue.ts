@@ -1,14 +1,13 @@
 // Holds a client's input in order while the session takes none, and puts runs of small messages together.
 
 import type { Buffer } from 'node:buffer';
-import { copied } from '../util/own-memory.ts';
+import { ownMemory, ownMemoryIfShort } from '../util/own-memory.ts';
 import { Fifo } from './fifo.ts';
 import { PENDING_ENTRY_COST_BYTES } from './limits.ts';
 import { SmallPieces } from './small-pieces.ts';
 
 /** What the queue hands on, in the order in which it came. */
 export type InputEvents = {
-  /** The memory of what need not wait is the reader's until the event loop goes on, as in `TransportHandlers`. */
   stdin(chunk: Buffer): void;
   stdinEof(): void;
   closed(reason: string): void;
@@ -88,10 +87,10 @@ export class InputQueue {
   #enqueue(chunk: Buffer): void {
     if (this.#done) return;
     if (!this.#paused && !this.#delivering && this.#bytes === 0) {
-      this.#events.stdin(chunk);
+      this.#events.stdin(ownMemoryIfShort(chunk));
       return;
     }
-    this.#waiting.push(copied(chunk));
+    this.#waiting.push(ownMemory(chunk));
     this.#bytes += chunk.length + PENDING_ENTRY_COST_BYTES;
     this.#deliver();
   }

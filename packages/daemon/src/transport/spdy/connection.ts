@@ -4,7 +4,6 @@ import { Buffer } from 'node:buffer';
 import type { ByteChannel, FirstEnd } from '../byte-channel.ts';
 import { LOST_CLIENT_INPUT_MS } from '../limits.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport.ts';
-import { copied } from '../../util/own-memory.ts';
 import { UnreadPeer } from '../unread-peer.ts';
 import {
   GOAWAY_STATUS,
@@ -76,7 +75,7 @@ export class SpdyConnection {
   #goingAway = false;
   #moreHeaders = 0;
   #openedThisTurn = 0;
-  /** Between turns a copy of what has been read and is not handed on yet, as many streams were opened in this turn. */
+  /** What has been read and is not handed on yet, as many streams were opened in this turn. */
   #rest: Buffer = NOTHING;
   #latePings: number[] = [];
   #answersQueued = 0;
@@ -163,18 +162,14 @@ export class SpdyConnection {
   }
 
   #read(chunk: Buffer): void {
-    if (this.#openedThisTurn >= STREAMS_PER_TURN) {
-      this.#rest = Buffer.concat([this.#rest, chunk]);
-      return;
-    }
     this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
-    this.#handOn();
+    if (this.#openedThisTurn < STREAMS_PER_TURN) this.#handOn();
   }
 
   #handOn(): void {
     const read = this.#rest;
     this.#rest = NOTHING;
-    this.#rest = kept(this.#parser.push(read));
+    this.#rest = this.#parser.push(read);
     if (this.#state !== 'open') return;
     this.#events.flush();
     // A stream has been opened in this turn, so that there is a next one.
@@ -284,6 +279,3 @@ export class SpdyConnection {
     this.#streams.clear();
   }
 }
-
-/** The memory of a read is used again. */
-const kept = (rest: Buffer): Buffer => (rest.length === 0 ? NOTHING : copied(rest));
