@@ -20,8 +20,11 @@ const ID_BYTES = 4;
 const MARKS = 4;
 /** The first mark stands early, so that even a slow client has shown by then that it answers. */
 const FIRST_MARK_BYTES = 16 * 1024;
-/** How long a client that has never answered and has taken everything is waited for, again and again. */
-const DEAF_MS = 1_000;
+/**
+ * How long a client that has never answered and has taken everything is waited for, again and again. One that cannot answer waits so long once;
+ * one that could, and was kept from it by a busy machine, would have minutes of output in front of the answer to its own ping.
+ */
+const DEAF_MS = 5_000;
 
 /** What the pace needs; the clock is injected by tests only. */
 export type PaceParts = {
