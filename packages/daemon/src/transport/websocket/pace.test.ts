@@ -106,13 +106,11 @@ test('input that is not read holds back no output', () => {
 });
 
 test('a client that never answers is left to itself once it has taken everything, and not before', async () => {
-  const deaf = fixture(0);
+  const [deaf, stopped] = [fixture(0), fixture(1)];
   deaf.fill();
+  stopped.fill();
   await sleep(5_500);
   assert.equal(deaf.state.opened, 1);
   assert.equal(deaf.pace.closed, false);
-  const stopped = fixture(1);
-  stopped.fill();
-  await sleep(5_500);
   assert.equal(stopped.pace.closed, true);
 });
