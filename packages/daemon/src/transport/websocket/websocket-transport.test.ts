@@ -27,6 +27,7 @@ const SUCCESS = { status: 'Success' } as const;
 
 type Pair = {
   readonly transport: WebSocketTransport;
+  readonly socket: Socket;
   readonly client: Socket;
   readonly events: string[];
   readonly received: () => Buffer;
@@ -68,7 +69,7 @@ async function pair(
     ...more,
   };
   if (start) transport.start(given);
-  return { transport, client, events, received: () => received };
+  return { transport, socket, client, events, received: () => received };
 }
 
 const stdin = (length: number): Buffer => clientFrame({ opcode: 2, payload: Buffer.alloc(length + 1) });
@@ -173,15 +174,21 @@ for (const [how, leave] of [
 
 test('all input of a client that has left while the socket was not read is there, with its end', async () => {
   // Two signs of life: the first would be answered with a reset, the second would fail. What the kernel says is a second old at most.
-  const { transport, client, events, received } = await pair({ keepalive: { pingMs: LONG_MS, unreadPongMs: 3_000 } });
+  const { transport, socket, client, events, received } = await pair({ keepalive: { pingMs: LONG_MS, unreadPongMs: 5_000 } });
   transport.pauseInput();
   await until(() => received().length > 0);
-  const bytes = 1_000_000;
-  for (let sent = 0; sent < bytes; sent += 50_000) client.write(stdin(50_000));
+  // Until some of it waits in the kernel. More than one piece might not fit there: the end would wait in the client's.
+  const piece = stdin(16 * 1024);
+  let pieces = 0;
+  for (; socket.bytesRead >= pieces * piece.length; pieces += 1) {
+    client.write(piece);
+    for (let turn = 0; turn < 2; turn += 1) await sleep(10);
+  }
   client.end(clientFrame({ opcode: 8, payload: Buffer.of(3, 0xe8) }));
   await once(client, 'finish');
   client.destroy();
-  await sleep(7_000);
+  await sleep(11_000);
+  assert.ok(socket.bytesRead < pieces * piece.length);
   assert.deepEqual([events, received()], [[], FIRST_MESSAGE]);
   assert.equal(transport.write('stdout', Buffer.alloc(1_000_000)), true, 'it takes nothing any more, and holds nothing back');
   await sleep(50);
@@ -190,7 +197,7 @@ test('all input of a client that has left while the socket was not read is there
   assert.equal(events.pop(), 'client closed with 1000');
   assert.equal(
     events.reduce((sum, event) => sum + Number(event.split(' ')[1]), 0),
-    bytes,
+    pieces * 16 * 1024,
   );
 });
 
