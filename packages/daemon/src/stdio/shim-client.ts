@@ -254,9 +254,7 @@ class ShimClient implements Shim, ShimIo {
   #sendStdin(chunk: Uint8Array): void {
     this.#gather();
     for (let at = 0; at < chunk.length; at += frames.MAX_DATA_BYTES) {
-      const piece = chunk.subarray(at, at + frames.MAX_DATA_BYTES);
-      this.#write(frames.encodeStdinHeader(piece.length));
-      this.#write(piece);
+      this.#write(frames.encodeStdin(chunk.subarray(at, at + frames.MAX_DATA_BYTES)));
     }
   }
 

@@ -87,10 +87,10 @@ export function encodeAck(offset: number): Buffer {
   return buffer;
 }
 
-/** The header that stands in front of `bytes` of stdin; the data follows as it is. */
-export function encodeStdinHeader(bytes: number): Buffer {
-  const buffer = frame(Request.STDIN, 0);
-  buffer.writeUInt32LE(bytes, 0);
+/** With a copy of the data: it may have to wait for the shim. */
+export function encodeStdin(data: Uint8Array): Buffer {
+  const buffer = frame(Request.STDIN, data.length);
+  buffer.set(data, HEADER_BYTES);
   return buffer;
 }
 

@@ -1,9 +1,13 @@
 /** Brings the input of several sessions to one container's stdin in the order in which it came, as fast as the container takes it. */
+import { copied } from '../util/own-memory.ts';
 import type { ShimIo } from './shim.ts';
 
 /** One session's way to stdin. */
 export type StdinWriter = {
-  /** Takes a chunk, always; false: the container is behind, send no more until `ready` is called. */
+  /**
+   * Takes a chunk, always; false: the container is behind, send no more until `ready` is called. The chunk's memory may be used again once
+   * the event loop goes on.
+   */
   write(chunk: Uint8Array): boolean;
   /** Closes the container's stdin for good, after what this writer wrote before. */
   closeStdin(): void;
@@ -13,7 +17,7 @@ export type StdinWriter = {
   end(): void;
 };
 
-type Entry = { readonly owner: Writer; rest: Uint8Array | 'close' };
+type Entry = { readonly owner: Writer; rest: Uint8Array | 'close'; waits: boolean };
 
 /**
  * A first-in first-out queue in front of the way to the container. It needs no limit of its own: each writer stops after the chunk that made
@@ -51,15 +55,18 @@ export class StdinArbiter {
 
   push(owner: Writer, rest: Uint8Array | 'close'): void {
     if (this.#closed || rest.length === 0) return;
-    this.#queue.push({ owner, rest });
+    const entry: Entry = { owner, rest, waits: true };
+    this.#queue.push(entry);
     owner.waiting += 1;
     this.#pump();
+    if (entry.waits && entry.rest !== 'close') entry.rest = copied(entry.rest);
   }
 
   #pump(): void {
     for (let entry = this.#queue[0]; entry !== undefined; entry = this.#queue[0]) {
       if (!this.#closed && !this.#send(entry)) return;
       this.#queue.shift();
+      entry.waits = false;
       entry.owner.sent();
     }
   }

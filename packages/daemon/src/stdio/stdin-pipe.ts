@@ -1,7 +1,8 @@
 /** The pipe that is a container's stdin, opened by the daemon itself: one hop less than through the shim. */
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, statSync, writevSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { ownMemory } from '../util/own-memory.ts';
+import { errnoOf } from '../util/errno.ts';
+import { copied } from '../util/own-memory.ts';
 
 /**
  * Bytes that wait here for a container that does not read. As much as Linux gives a pipe: more is slower, because what the pipe takes only
@@ -23,18 +24,27 @@ export type PipeEvents = {
   broken(): void;
 };
 
-/** Writes in order, without waiting; knows to the byte what the pipe has taken. */
+/** Pieces in one write; more are put together, as libuv would cut a longer list (IOV_MAX) and go on behind a part that the pipe took in part. */
+const MAX_PIECES = 64;
+
+/**
+ * Writes in order, without waiting; knows to the byte what the pipe has taken. The memory of a chunk is its giver's again once the event loop
+ * goes on: what the pipe takes it takes before, and the rest is copied.
+ */
 export class StdinPipe {
+  readonly #descriptor: number;
   readonly #socket: Socket;
   readonly #events: PipeEvents;
+  /** Written in this turn; not copied. */
+  #fresh: Uint8Array[] = [];
   /** What has been given to the kernel and is not all taken yet, and what waits behind it. */
-  #going: readonly Uint8Array[] = [];
+  #going: Buffer | undefined;
   #waiting: Uint8Array[] = [];
   #bytes = 0;
-  #scheduled = false;
   #closed = false;
 
   private constructor(descriptor: number, events: PipeEvents) {
+    this.#descriptor = descriptor;
     this.#events = events;
     this.#socket = new Socket({ fd: descriptor, readable: false, writable: true });
     this.#socket.setTimeout(STUCK_MS);
@@ -42,9 +52,7 @@ export class StdinPipe {
     this.#socket.on('timeout', () => {
       if (this.#bytes > 0) events.stuck();
     });
-    this.#socket.on('error', () => {
-      if (this.close()) events.broken();
-    });
+    this.#socket.on('error', () => this.#broken());
   }
 
   /** Undefined where it cannot be opened, or is not the pipe that was offered: nobody reads it, the shim has gone, the daemon may not. */
@@ -75,18 +83,13 @@ export class StdinPipe {
     return this.#bytes;
   }
 
-  /** The caller keeps to `room`, and leaves the memory alone. */
+  /** The caller keeps to `room`. */
   write(chunk: Uint8Array): void {
-    // Behind what the pipe has not taken it may wait long; otherwise it leaves within this turn, most often whole.
-    this.#waiting.push(this.#going.length > 0 ? ownMemory(chunk) : chunk);
     this.#bytes += chunk.length;
-    if (this.#scheduled || this.#going.length > 0) return;
+    if (this.#going !== undefined) return void this.#waiting.push(copied(chunk));
     // One read from a client may bring several pieces of input: they leave in one write.
-    this.#scheduled = true;
-    process.nextTick(() => {
-      this.#scheduled = false;
-      this.#flush();
-    });
+    if (this.#fresh.length === 0) process.nextTick(() => this.#flush());
+    this.#fresh.push(chunk);
   }
 
   /** Closes the daemon's end; the shim has its own. False: it was closed. */
@@ -97,35 +100,64 @@ export class StdinPipe {
     return true;
   }
 
-  /** Closes, and gives what the pipe has not taken, in order. */
+  /** Closes, and gives what the pipe has not taken, in order; the memory is as that of `write`. */
   takeBack(): readonly Uint8Array[] {
     if (this.#closed || this.#socket.destroyed) return [];
-    const going = Buffer.concat(this.#going);
-    const rest = [going.subarray(going.length - unwritten(this.#socket)), ...this.#waiting];
+    const going = this.#going ?? Buffer.alloc(0);
+    const rest = [going.subarray(going.length - unwritten(this.#socket)), ...this.#waiting, ...this.#fresh];
     this.close();
     return rest.filter((chunk) => chunk.length > 0);
   }
 
   #flush(): void {
-    if (this.#closed || this.#waiting.length === 0) return;
-    const going = this.#waiting;
-    this.#going = going;
-    this.#waiting = [];
-    const bytes = going.reduce((sum, chunk) => sum + chunk.length, 0);
-    this.#socket.cork();
-    going.forEach((chunk, i) => {
-      this.#socket.write(chunk, i < going.length - 1 ? undefined : (error) => this.#taken(bytes, error));
-    });
-    this.#socket.uncork();
+    if (this.#closed || this.#fresh.length === 0) return;
+    const pieces = this.#fresh.length <= MAX_PIECES ? this.#fresh : [Buffer.concat(this.#fresh)];
+    this.#fresh = [];
+    const taken = this.#take(pieces);
+    if (taken === undefined) return this.#broken();
+    // All that is written and not taken is in the pieces: nothing was going.
+    if (taken < this.#bytes) this.#follow(behind(pieces, taken));
+    this.#bytes -= taken;
+    if (taken > 0) this.#events.room();
   }
 
-  #taken(bytes: number, error: Error | null | undefined): void {
-    if (this.#closed || error) return;
-    this.#going = [];
-    this.#bytes -= bytes;
-    this.#flush();
-    this.#events.room();
+  /** Bytes that the pipe has room for, now; undefined where nobody reads it. */
+  #take(pieces: readonly Uint8Array[]): number | undefined {
+    try {
+      return writevSync(this.#descriptor, pieces);
+    } catch (error) {
+      return errnoOf(error) === 'EAGAIN' ? 0 : undefined;
+    }
   }
+
+  /** Goes as the pipe is read. */
+  #follow(rest: Buffer): void {
+    this.#going = rest;
+    this.#socket.write(rest, (error) => {
+      if (this.#closed || error) return;
+      this.#bytes -= rest.length;
+      this.#going = undefined;
+      this.#fresh = this.#waiting;
+      this.#waiting = [];
+      this.#flush();
+      this.#events.room();
+    });
+  }
+
+  #broken(): void {
+    if (this.close()) this.#events.broken();
+  }
+}
+
+/** A copy of what comes after so many bytes. */
+function behind(pieces: readonly Uint8Array[], taken: number): Buffer {
+  let skip = taken;
+  const left = pieces.flatMap((piece) => {
+    const rest = piece.subarray(Math.min(skip, piece.length));
+    skip -= piece.length - rest.length;
+    return rest.length > 0 ? [rest] : [];
+  });
+  return left.length === 1 ? copied(left[0] as Uint8Array) : Buffer.concat(left);
 }
 
 /**

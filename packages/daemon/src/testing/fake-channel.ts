@@ -16,6 +16,8 @@ export class FakeChannel implements ByteChannel {
   /** It was ended for a peer that closes by itself. */
   leavesEndToPeer = false;
   isDestroyed = false;
+  /** Reads come in memory of their own. */
+  fresh = false;
 
   start(events: ByteChannelEvents): void {
     this.#events = events;
@@ -67,9 +69,13 @@ export class FakeChannel implements ByteChannel {
     return sent;
   }
 
-  /** The peer sends bytes. */
+  /** The peer sends bytes. Their memory is written over once the event loop goes on, unless reads are `fresh`. */
   receive(...parts: Uint8Array[]): void {
-    this.#events?.data(Buffer.concat(parts));
+    const read = Buffer.allocUnsafeSlow(parts.reduce((sum, { length }) => sum + length, 0));
+    read.set(Buffer.concat(parts));
+    // In front of whatever the receiver puts off.
+    if (!this.fresh) setImmediate(() => read.fill(0xff));
+    this.#events?.data(read);
   }
 
   /** The peer takes all that waits. */

@@ -26,7 +26,7 @@ export interface ByteChannel {
 export type FirstEnd = 'ours' | 'theirs';
 
 export type ByteChannelEvents = {
-  /** The next bytes; they belong to whoever takes them. */
+  /** The next bytes. Of shared reads (client-reads.ts) they are the taker's until the event loop goes on, of fresh ones for good. */
   data(chunk: Buffer): void;
   /** Nothing waits any more, after something did. */
   drain(): void;

@@ -1,13 +1,14 @@
 // Holds a client's input in order while the session takes none, and puts runs of small messages together.
 
 import type { Buffer } from 'node:buffer';
-import { ownMemory, ownMemoryIfShort } from '../util/own-memory.ts';
+import { copied } from '../util/own-memory.ts';
 import { Fifo } from './fifo.ts';
 import { PENDING_ENTRY_COST_BYTES } from './limits.ts';
 import { SmallPieces } from './small-pieces.ts';
 
 /** What the queue hands on, in the order in which it came. */
 export type InputEvents = {
+  /** The memory of what need not wait is the reader's until the event loop goes on, as in `TransportHandlers`. */
   stdin(chunk: Buffer): void;
   stdinEof(): void;
   closed(reason: string): void;
@@ -87,10 +88,10 @@ export class InputQueue {
   #enqueue(chunk: Buffer): void {
     if (this.#done) return;
     if (!this.#paused && !this.#delivering && this.#bytes === 0) {
-      this.#events.stdin(ownMemoryIfShort(chunk));
+      this.#events.stdin(chunk);
       return;
     }
-    this.#waiting.push(ownMemory(chunk));
+    this.#waiting.push(copied(chunk));
     this.#bytes += chunk.length + PENDING_ENTRY_COST_BYTES;
     this.#deliver();
   }

@@ -7,6 +7,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { lingerForPeer } from './linger.ts';
+import { freshReads } from './client-reads.ts';
 import { SocketChannel } from './socket-channel.ts';
 
 const LONG_MS = 60_000;
@@ -156,7 +157,7 @@ test('one that is alive but never ends gets our FIN when its time is over, and i
 test('a channel leaves the end to its peer', async () => {
   const { ours, peer, ended } = await pair();
   peer.resume();
-  const channel = new SocketChannel(ours, Buffer.alloc(0), { ...TIMES, silentMs: 20 });
+  const channel = new SocketChannel(freshReads(ours, Buffer.alloc(0)), { ...TIMES, silentMs: 20 });
   const closed = Promise.withResolvers<string>();
   channel.start({ data: () => undefined, drain: () => undefined, ended: () => undefined, closed: closed.resolve });
   channel.write([Buffer.from('all')]);

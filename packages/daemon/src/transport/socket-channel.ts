@@ -1,15 +1,15 @@
 // A connection as a byte channel: what every stream of Node's that is a socket can do.
 
-import type { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import type { ByteChannel, ByteChannelEvents, FirstEnd } from './byte-channel.ts';
+import type { ClientReads } from './client-reads.ts';
 import { destroyWithoutProgress, LINGER_TIMES, type LingerTimes, linger, lingerForPeer } from './linger.ts';
 import { PeerEnd } from './peer-end.ts';
 import { probePeer } from './probe-peer.ts';
-import { readIntoFreshMemory } from './read-memory.ts';
 import { SocketWriter } from './socket-writer.ts';
 
 export class SocketChannel implements ByteChannel {
+  readonly #reads: ClientReads;
   readonly #socket: Socket;
   readonly #writer: SocketWriter;
   readonly #times: LingerTimes;
@@ -18,8 +18,9 @@ export class SocketChannel implements ByteChannel {
   #reason = 'connection lost';
   #ending = false;
 
-  /** `head`: what came behind the request in the same packet. */
-  constructor(socket: Socket, head: Buffer, times: LingerTimes = LINGER_TIMES) {
+  constructor(reads: ClientReads, times: LingerTimes = LINGER_TIMES) {
+    const { socket } = reads;
+    this.#reads = reads;
     this.#socket = socket;
     this.#writer = new SocketWriter(socket);
     this.#times = times;
@@ -30,7 +31,6 @@ export class SocketChannel implements ByteChannel {
       this.#reason = `connection lost: ${error.code ?? error.message}`;
     });
     socket.once('close', () => this.#events?.closed(this.#reason));
-    if (head.length > 0) socket.unshift(head);
   }
 
   get queued(): number {
@@ -42,10 +42,7 @@ export class SocketChannel implements ByteChannel {
     // Lost before it was wanted: said as any other loss, and not from within this call.
     if (this.#socket.destroyed) return queueMicrotask(() => events.closed(this.#reason));
     this.#socket.on('drain', () => events.drain());
-    this.#socket.on('data', (chunk: Buffer) => {
-      events.data(chunk);
-      readIntoFreshMemory(chunk.length);
-    });
+    this.#reads.start((chunk) => events.data(chunk));
     this.#socket.once('end', () => events.ended('client went away'));
   }
 

@@ -31,7 +31,10 @@ export type OutputStream = 'stdout' | 'stderr';
 export type TerminalSize = { readonly columns: number; readonly rows: number };
 
 export type TransportHandlers = {
-  /** One piece of stdin; the buffer may be kept. */
+  /**
+   * One piece of stdin. Its memory is the session's until the event loop goes on (microtasks and `process.nextTick` come before that):
+   * who keeps it longer copies it.
+   */
   stdin(chunk: Uint8Array): void;
   /** The client said that no more input comes (v5 CLOSE, SPDY FIN); comes at most once, after the last stdin. */
   stdinEof(): void;

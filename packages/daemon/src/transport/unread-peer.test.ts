@@ -7,6 +7,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PeerEnd } from './peer-end.ts';
+import { freshReads } from './client-reads.ts';
 import { SocketChannel } from './socket-channel.ts';
 import { UnreadPeer } from './unread-peer.ts';
 
@@ -78,7 +79,7 @@ test('one that is read again while the kernel is asked is told nothing', async (
 
 test('the end of a peer is seen though nothing is read, and nothing is written to it any more', async (t) => {
   const { here, there } = await pair(t);
-  const channel = new SocketChannel(here, Buffer.alloc(0));
+  const channel = new SocketChannel(freshReads(here, Buffer.alloc(0)));
   assert.equal(await channel.peerEnded(), false);
   channel.write([Buffer.from('a')]);
   const [first] = (await once(there, 'data')) as [Buffer];

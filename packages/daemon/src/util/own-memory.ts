@@ -8,7 +8,11 @@ const SHORT_PIECE_BYTES = 16 * 1024;
 
 /** For a piece that is to wait: itself, or a copy where it is less than half of the memory it lies in. */
 export function ownMemory<T extends Uint8Array>(piece: T): T | Buffer {
-  if (piece.length * 2 >= piece.buffer.byteLength) return piece;
+  return piece.length * 2 >= piece.buffer.byteLength ? piece : copied(piece);
+}
+
+/** For a piece of memory that somebody else will write to again. */
+export function copied(piece: Uint8Array): Buffer {
   // Not from Node's pool, where it would again keep what lies beside it.
   const own = Buffer.allocUnsafeSlow(piece.length);
   own.set(piece);

@@ -4,6 +4,7 @@ import { Buffer } from 'node:buffer';
 import type { ByteChannel, FirstEnd } from '../byte-channel.ts';
 import { LOST_CLIENT_INPUT_MS } from '../limits.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport.ts';
+import { copied } from '../../util/own-memory.ts';
 import { UnreadPeer } from '../unread-peer.ts';
 import {
   GOAWAY_STATUS,
@@ -75,7 +76,7 @@ export class SpdyConnection {
   #goingAway = false;
   #moreHeaders = 0;
   #openedThisTurn = 0;
-  /** What has been read and is not handed on yet, as many streams were opened in this turn. */
+  /** Between turns a copy of what has been read and is not handed on yet, as many streams were opened in this turn. */
   #rest: Buffer = NOTHING;
   #latePings: number[] = [];
   #answersQueued = 0;
@@ -162,14 +163,18 @@ export class SpdyConnection {
   }
 
   #read(chunk: Buffer): void {
+    if (this.#openedThisTurn >= STREAMS_PER_TURN) {
+      this.#rest = Buffer.concat([this.#rest, chunk]);
+      return;
+    }
     this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
-    if (this.#openedThisTurn < STREAMS_PER_TURN) this.#handOn();
+    this.#handOn();
   }
 
   #handOn(): void {
     const read = this.#rest;
     this.#rest = NOTHING;
-    this.#rest = this.#parser.push(read);
+    this.#rest = kept(this.#parser.push(read));
     if (this.#state !== 'open') return;
     this.#events.flush();
     // A stream has been opened in this turn, so that there is a next one.
@@ -279,3 +284,6 @@ export class SpdyConnection {
     this.#streams.clear();
   }
 }
+
+/** The memory of a read is used again. */
+const kept = (rest: Buffer): Buffer => (rest.length === 0 ? NOTHING : copied(rest));

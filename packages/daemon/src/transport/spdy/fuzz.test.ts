@@ -150,6 +150,7 @@ for (const tunnel of [false, true]) {
     for (let seed = 1; seed <= SESSIONS; seed += 1) {
       const random = randomFrom(seed + SESSIONS);
       const channel = new FakeChannel();
+      channel.fresh = true;
       channel.holds = random(2) === 0;
       const limits = { connectionBytes: 64 * 1024, sessionBytes: 128 * 1024, maxConnections: 4, pairMs: LONG_MS, lostInputMs: 1 };
       const forward = new SpdyForward(tunnel ? new TunnelChannel(channel) : channel, 'test', limits);

@@ -37,6 +37,7 @@ type Under = {
 
 function make(limits: Partial<ForwardLimits> = {}): Under {
   const channel = new FakeChannel();
+  channel.fresh = true;
   const forward = new SpdyForward(channel, 'test', { ...LIMITS, ...limits });
   const connections: ForwardedConnection[] = [];
   const closed: string[] = [];

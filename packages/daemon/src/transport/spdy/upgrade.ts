@@ -1,6 +1,7 @@
 // Judges a request for SPDY/3.1, chooses the protocol spoken over it and opens the transport.
 
 import type { IncomingHttpHeaders } from 'node:http';
+import { freshReads, sharedReads } from '../client-reads.ts';
 import { SocketChannel } from '../socket-channel.ts';
 import type { Accepted, AcceptedForward, Refusal, UpgradeRequest } from '../upgrade.ts';
 import { SESSION_PROTOCOLS } from './session-protocols.ts';
@@ -20,8 +21,9 @@ export function judgeSpdyUpgrade(request: UpgradeRequest): Accepted | Refusal {
   return {
     ok: true,
     open: (socket, head, requested) => {
-      socket.write(acceptance(chosen.name));
-      return new SpdyTransport({ channel: new SocketChannel(socket, head), protocol, requested });
+      const reads = sharedReads(socket, head);
+      reads.socket.write(acceptance(chosen.name));
+      return new SpdyTransport({ channel: new SocketChannel(reads), protocol, requested });
     },
   };
 }
@@ -34,7 +36,7 @@ export function judgeSpdyForward(request: UpgradeRequest): AcceptedForward | Ref
     ok: true,
     open: (socket, head) => {
       socket.write(acceptance(chosen.name));
-      return new SpdyForward(new SocketChannel(socket, head), `SPDY/3.1 ${chosen.name}`);
+      return new SpdyForward(new SocketChannel(freshReads(socket, head)), `SPDY/3.1 ${chosen.name}`);
     },
   };
 }

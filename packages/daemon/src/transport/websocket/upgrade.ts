@@ -2,6 +2,7 @@
 
 import { chooseSubprotocol, SUBPROTOCOL_NAMES } from '@berth/attach-protocol';
 import type { Accepted, Refusal, UpgradeRequest } from '../upgrade.ts';
+import { sharedReads } from '../client-reads.ts';
 import { acceptance, noCommonProtocol, readHandshake } from './handshake.ts';
 import { WebSocketTransport } from './websocket-transport.ts';
 
@@ -14,11 +15,12 @@ export function judgeWebSocketUpgrade(request: UpgradeRequest): Accepted | Refus
   return {
     ok: true,
     open: (socket, head, streams) => {
+      const reads = sharedReads(socket, head);
       // One packet for the answer and the first message that the transport sends.
-      socket.cork();
-      socket.write(acceptance(handshake.key, protocol.name));
-      const transport = new WebSocketTransport({ socket, head, protocol, streams });
-      socket.uncork();
+      reads.socket.cork();
+      reads.socket.write(acceptance(handshake.key, protocol.name));
+      const transport = new WebSocketTransport({ reads, protocol, streams });
+      reads.socket.uncork();
       return transport;
     },
   };

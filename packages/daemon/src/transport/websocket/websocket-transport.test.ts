@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { SUBPROTOCOLS } from '@berth/attach-protocol';
 import type { TransportHandlers } from '../transport.ts';
+import { sharedReads } from '../client-reads.ts';
 import { clientFrame } from './test-frames.ts';
 import { type TransportTimes, WebSocketTransport } from './websocket-transport.ts';
 
@@ -52,8 +53,7 @@ async function pair(
   });
   const transport = new WebSocketTransport(
     {
-      socket,
-      head: Buffer.alloc(0),
+      reads: sharedReads(socket, Buffer.alloc(0)),
       protocol: SUBPROTOCOLS['v5.channel.k8s.io'],
       streams: { stdin: true, stdout: true, stderr: false, tty },
     },

@@ -3,7 +3,7 @@
 import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import { CHANNEL, encodeStatus, type Subprotocol } from '@berth/attach-protocol';
-import { readIntoFreshMemory } from '../read-memory.ts';
+import type { ClientReads } from '../client-reads.ts';
 import type { OutputStream, SessionStatus, Transport, TransportHandlers } from '../transport.ts';
 import type { RequestedStreams } from '../upgrade.ts';
 import { wireStatus } from '../wire-status.ts';
@@ -22,9 +22,7 @@ import { type Flow, Pace } from './pace.ts';
 
 /** An upgraded connection: the 101 has been written to the socket. */
 export type WebSocketConnection = {
-  readonly socket: Socket;
-  /** What came behind the request in the same packet. */
-  readonly head: Buffer;
+  readonly reads: ClientReads;
   readonly protocol: Subprotocol;
   readonly streams: RequestedStreams;
 };
@@ -50,6 +48,7 @@ type State = 'open' | 'finishing' | 'lost' | 'closed';
 /** Sends the empty first message at once: clients wait for it to know that they are attached. */
 export class WebSocketTransport implements Transport {
   readonly protocol: string;
+  readonly #reads: ClientReads;
   readonly #socket: Socket;
   readonly #streams: RequestedStreams;
   readonly #subprotocol: Subprotocol;
@@ -69,8 +68,10 @@ export class WebSocketTransport implements Transport {
   #lossReason = 'connection lost';
 
   constructor(connection: WebSocketConnection, times: TransportTimes = TIMES) {
-    const { socket, head, protocol, streams } = connection;
+    const { reads, protocol, streams } = connection;
+    const { socket } = reads;
     this.protocol = protocol.name;
+    this.#reads = reads;
     this.#socket = socket;
     this.#streams = streams;
     this.#subprotocol = protocol;
@@ -104,13 +105,12 @@ export class WebSocketTransport implements Transport {
     });
     socket.once('close', () => this.#socketClosed());
     socket.on('drain', () => this.#room());
-    if (head.length > 0) socket.unshift(head);
     this.#sender.message(streams.stdout ? CHANNEL.stdout : streams.stderr ? CHANNEL.stderr : CHANNEL.status, NOTHING);
   }
 
   start(handlers: TransportHandlers): void {
     this.#handlers = handlers;
-    this.#socket.on('data', (chunk: Buffer) => this.#read(chunk));
+    this.#reads.start((chunk) => this.#read(chunk));
     this.#socket.once('end', () => this.#lost('client went away'));
     // Lost before the session was ready: said as any other loss, and not from within this call.
     if (this.#socket.destroyed) queueMicrotask(() => this.#input.close(this.#lossReason));
@@ -188,7 +188,6 @@ export class WebSocketTransport implements Transport {
   #read(chunk: Buffer): void {
     this.#keepalive.heard();
     this.#parser.push(chunk);
-    readIntoFreshMemory(chunk.length);
     this.#input.flush();
     if (this.#input.bytes <= MAX_PENDING_INPUT_BYTES || this.#state !== 'open') return;
     this.#reading = false;

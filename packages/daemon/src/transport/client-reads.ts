@@ -1,0 +1,70 @@
+// Where what a client sends is read to: memory of Node's making for each read, or memory that is used again and again.
+
+import { Buffer } from 'node:buffer';
+import { Socket, type SocketConstructorOpts } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import { readIntoFreshMemory } from './read-memory.ts';
+
+/** A connection and how it is read. */
+export type ClientReads = {
+  readonly socket: Socket;
+  /** Begins to read; called once. Pausing and resuming are the socket's. */
+  start(data: (chunk: Buffer) => void): void;
+};
+
+/** What Node itself takes for one read. */
+const READ_BYTES = 64 * 1024;
+/** One for the whole daemon: a read is handed on before the next one begins, whichever connection that comes from. */
+const shared = Buffer.allocUnsafeSlow(READ_BYTES);
+
+/** Each read comes in memory of its own; `head` is what came behind the request in the same packet. */
+export function freshReads(socket: Socket, head: Buffer): ClientReads {
+  if (head.length > 0) socket.unshift(head);
+  return {
+    socket,
+    start: (data) => {
+      socket.on('data', (chunk: Buffer) => {
+        data(chunk);
+        readIntoFreshMemory(chunk.length);
+      });
+    },
+  };
+}
+
+/**
+ * Takes a connection over from Node's HTTP server, so that its reads need no memory of their own: fresh memory at full speed costs a tenth of
+ * the daemon's processor time, and the C library keeps what it was. A chunk is the reader's until the event loop goes on (microtasks and
+ * `process.nextTick` come before that, as Node documents it); then the next read is written over it. Under TLS reads stay as they were.
+ */
+export function sharedReads(first: Socket, head: Buffer): ClientReads {
+  const socket = first instanceof TLSSocket ? undefined : taken(first, (chunk) => reader?.(chunk));
+  let reader: ((chunk: Buffer) => void) | undefined;
+  if (socket === undefined) return freshReads(first, head);
+  return {
+    socket,
+    start: (data) => {
+      reader = data;
+      // Before anything is read: reading begins when the event loop goes on.
+      if (head.length > 0) process.nextTick(() => socket.destroyed || data(head));
+      socket.resume();
+    },
+  };
+}
+
+/** The same connection as another socket, paused: Node takes memory for reads only where a socket is made. Undefined for a socket that has none of the kernel's. */
+function taken(first: Socket, read: (chunk: Buffer) => void): Socket | undefined {
+  const old = first as Socket & { _handle?: SocketConstructorOpts['handle'] | null };
+  const handle = old._handle;
+  if (handle === undefined || handle === null || first.destroyed) return undefined;
+  old._handle = null;
+  const callback = (bytes: number): true => {
+    read(shared.subarray(0, bytes));
+    return true;
+  };
+  const socket = new Socket({ handle, allowHalfOpen: true, onread: { buffer: shared, callback } });
+  socket.pause();
+  // The server counts its connections by the sockets that it has made.
+  socket.once('close', () => first.destroy());
+  first.once('close', () => socket.destroy());
+  return socket;
+}
