@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
@@ -113,6 +113,37 @@ test('the loss of the client is told by the socket that was taken over, and the 
   assert.equal((await failed)[0].code, 'ECONNRESET');
   await noneLeft(server);
   assert.ok(first.destroyed && reads.socket.destroyed);
+});
+
+test('a connection whose earlier requests have not been answered stays with the HTTP server', async (t) => {
+  const server = await listening(t);
+  const answers: ServerResponse[] = [];
+  server.on('request', (_, response: ServerResponse) => answers.push(response));
+  const upgraded = once(server, 'upgrade') as Promise<[unknown, Socket, Buffer]>;
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  t.after(() => client.destroy());
+  client.write('GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n' + REQUEST);
+  const [, first, head] = await upgraded;
+  const reads = sharedReads(first, head);
+  assert.equal(reads.socket, first);
+  const { all } = collect(reads);
+  for (const answer of answers) answer.end('late');
+  client.end('input');
+  assert.equal(String(await all), 'input');
+  assert.equal(answers.length, 2);
+  first.destroy();
+  await noneLeft(server);
+});
+
+test('a fault of the first socket ends the connection, and nothing else', async (t) => {
+  const server = await listening(t);
+  const { first, reads, client } = await pair(t, server);
+  client.resume();
+  reads.start(() => undefined);
+  first.write('from whoever thinks that it is still there');
+  await once(client, 'close');
+  assert.ok(reads.socket.destroyed);
+  await noneLeft(server);
 });
 
 test('whoever ends the first socket ends the connection', async (t) => {

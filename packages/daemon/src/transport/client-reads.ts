@@ -51,12 +51,18 @@ export function sharedReads(first: Socket, head: Buffer): ClientReads {
   };
 }
 
-/** The same connection as another socket, paused: Node takes memory for reads only where a socket is made. Undefined for a socket that has none of the kernel's. */
-function taken(first: Socket, read: (chunk: Buffer) => void): Socket | undefined {
-  const old = first as Socket & { _handle?: SocketConstructorOpts['handle'] | null };
-  const handle = old._handle;
-  if (handle === undefined || handle === null || first.destroyed) return undefined;
-  old._handle = null;
+/** What this version of Node has on a socket: what the kernel knows it by, and the answer that its HTTP server has not given yet. */
+type ServerSocket = Socket & { _handle?: SocketConstructorOpts['handle'] | null; readonly _httpMessage?: object | null };
+
+/**
+ * The same connection as another socket, paused: Node takes memory for reads only where a socket is made. Undefined for a socket that has none of
+ * the kernel's, and for one that Node still writes to: a client may have sent requests in front of this one, whose answers are not all out.
+ */
+function taken(first: ServerSocket, read: (chunk: Buffer) => void): Socket | undefined {
+  const { _handle: handle } = first;
+  const isFree = !first.destroyed && first.writableLength === 0 && (first._httpMessage ?? null) === null;
+  if (handle === undefined || handle === null || !isFree) return undefined;
+  first._handle = null;
   const callback = (bytes: number): true => {
     read(shared.subarray(0, bytes));
     return true;
@@ -66,5 +72,7 @@ function taken(first: Socket, read: (chunk: Buffer) => void): Socket | undefined
   // The server counts its connections by the sockets that it has made.
   socket.once('close', () => first.destroy());
   first.once('close', () => socket.destroy());
+  // Nobody else listens there any more.
+  first.on('error', () => first.destroy());
   return socket;
 }

@@ -102,8 +102,9 @@ test('what waits is copied, since the memory of a read is used again', () => {
     }
   };
   pushAll();
-  assert.ok(
-    chunks.splice(0).every(({ buffer }) => buffer === read.buffer),
+  assert.deepEqual(
+    chunks.splice(0).map(({ buffer, length }) => [buffer === read.buffer, length]),
+    sizes.map((bytes) => [true, bytes]),
     'what need not wait is handed on as it is',
   );
   queue.pause();

@@ -311,9 +311,9 @@ for (const [how, split] of [
     const count = 3 * STREAMS_PER_TURN + 1;
     const { channel, connection, events, streams } = make({ maxStreams: count });
     const { read, events: expected } = manyStreams(count);
-    if (split) for (let at = 0; at < read.length; at += 10) channel.receive(read.subarray(at, at + 10));
-    else channel.receive(read);
-    channel.receive(dataHead(1, 4), Buffer.from('more'));
+    const sent = Buffer.concat([read, dataHead(1, 4), Buffer.from('more')]);
+    const most = split ? 10 : sent.length;
+    for (let at = 0; at < sent.length; at += most) channel.receive(sent.subarray(at, at + most));
     for (let turn = 1; turn <= 3; turn += 1) {
       assert.equal(streams.length, turn * STREAMS_PER_TURN);
       assert.equal(channel.paused, true);

@@ -56,7 +56,12 @@ function parse(pieces: Iterable<Buffer>): string[] {
     fin: (id) => say(`FIN ${id}`),
     failed: (reason) => say(`failed: ${reason}`),
   });
-  for (const piece of pieces) parser.push(Buffer.from(piece));
+  for (const piece of pieces) {
+    const read = Buffer.from(piece);
+    parser.push(read);
+    // The next read comes into the same memory.
+    read.fill(0xff);
+  }
   if (data !== '') events.push(data);
   return events;
 }

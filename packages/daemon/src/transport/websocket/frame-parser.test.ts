@@ -32,7 +32,11 @@ function parse(chunks: readonly Buffer[], maxMessageBytes?: number): string[] {
     },
     maxMessageBytes,
   );
-  for (const chunk of chunks) parser.push(chunk);
+  for (const chunk of chunks) {
+    parser.push(chunk);
+    // The next read comes into the same memory.
+    chunk.fill(0xff);
+  }
   return events;
 }
 
