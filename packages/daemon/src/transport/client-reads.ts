@@ -32,13 +32,13 @@ export function freshReads(socket: Socket, head: Buffer): ClientReads {
 }
 
 /**
- * Takes a connection over from Node's HTTP server, so that its reads need no memory of their own: fresh memory at full speed costs a tenth of
- * the daemon's processor time, and the C library keeps what it was. A chunk is the reader's until the event loop goes on (microtasks and
+ * Takes a connection over from Node's HTTP server, so that its reads need no memory of their own: fresh memory costs a third of the
+ * daemon's processor time for input, and the C library keeps what it was. A chunk is the reader's until the event loop goes on (microtasks and
  * `process.nextTick` come before that, as Node documents it); then the next read is written over it. Under TLS reads stay as they were.
  */
 export function sharedReads(first: Socket, head: Buffer): ClientReads {
-  const socket = first instanceof TLSSocket ? undefined : taken(first, (chunk) => reader?.(chunk));
   let reader: ((chunk: Buffer) => void) | undefined;
+  const socket = first instanceof TLSSocket ? undefined : taken(first, (chunk) => reader?.(chunk));
   if (socket === undefined) return freshReads(first, head);
   return {
     socket,
