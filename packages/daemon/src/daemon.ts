@@ -19,6 +19,7 @@ import type { Runtime } from './runtime/runtime.ts';
 import { Pods } from './sandbox/pods.ts';
 import type { ForwardTarget } from './streaming/forward-target.ts';
 import { readBootId } from './util/boot.ts';
+import { nodeMemory, RestingMemory } from './util/resting-memory.ts';
 import { nowNs } from './util/clock.ts';
 import { makeOwnFolder } from './util/folders.ts';
 import { KeyedMutex } from './util/keyed-mutex.ts';
@@ -89,6 +90,8 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
   await makeOwnFolder('state folder', config.state, 0o711);
   stack.use(await lockRoot(config.root));
   stack.use(await lockState(config.state));
+  const memory = nodeMemory();
+  if (memory !== undefined) stack.use(new RestingMemory(memory));
 
   await rooms.prepareHost(config, log);
   // A start that fails before the records are read leaves this to releaseHost, which looks at the folders itself.
