@@ -36,10 +36,9 @@ export class RestingMemory implements Disposable {
   }
 
   #look(): void {
-    const { utilization, heapBytes, giveBack } = this.#parts;
-    if (utilization() > RESTING_UTILIZATION || heapBytes() - this.#kept < GROWN_BYTES) return;
-    giveBack();
-    this.#kept = heapBytes();
+    if (this.#parts.utilization() > RESTING_UTILIZATION || this.#parts.heapBytes() - this.#kept < GROWN_BYTES) return;
+    this.#parts.giveBack();
+    this.#kept = this.#parts.heapBytes();
   }
 }
 
@@ -57,6 +56,6 @@ export function nodeMemory(): RestingParts | undefined {
     },
     heapBytes: () => getHeapStatistics().total_heap_size,
     // Only this kind also gives emptied pages back to the kernel.
-    giveBack: () => void gc({ type: 'major', execution: 'sync', flavor: 'last-resort' }),
+    giveBack: () => gc({ type: 'major', execution: 'sync', flavor: 'last-resort' }),
   };
 }
