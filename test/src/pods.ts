@@ -6,6 +6,7 @@ import {
   ContainerConfigSchema,
   ContainerState,
   type LinuxContainerResourcesSchema,
+  type LinuxContainerSecurityContextSchema,
   NamespaceMode,
   PodSandboxConfigSchema,
 } from '@berth/cri-api';
@@ -26,6 +27,8 @@ export type ContainerOptions = {
   readonly env?: Readonly<Record<string, string>>;
   /** User id of init and of other programs; root where none is given. */
   readonly user?: number;
+  /** Everything else about who they are; then without `user`. */
+  readonly security?: MessageInitShape<typeof LinuxContainerSecurityContextSchema>;
   readonly resources?: MessageInitShape<typeof LinuxContainerResourcesSchema>;
 };
 
@@ -70,6 +73,7 @@ export async function createContainer(
     tty: options.tty ?? false,
     linux: {
       ...(options.user === undefined ? {} : { securityContext: { runAsUser: { value: BigInt(options.user) } } }),
+      ...(options.security === undefined ? {} : { securityContext: options.security }),
       ...(options.resources === undefined ? {} : { resources: options.resources }),
     },
   });

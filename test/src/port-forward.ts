@@ -142,6 +142,11 @@ export class PodServer implements AsyncDisposable {
     return server;
   }
 
+  /** A process in the pod's network. */
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   /** All that the server has said. */
   get text(): string {
     return this.#said;

@@ -1,5 +1,6 @@
 /** Port-forward into real pods: bytes both ways, IPv6, refusals, the host's network, many connections, and everything that can die. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { PassThrough } from 'node:stream';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -199,28 +200,60 @@ test("PortForward of @kubernetes/client-node: its connect is given Berth's URL",
   await eventually('it is closed', () => 'readyState' in socket && socket.readyState === 3);
 });
 
-test('a thousand connections leave nothing: no descriptor, no process, no session', async () => {
-  const one = async (i: number): Promise<void> => {
+/** Who is connected to the pod's server, by the kernel's table of the pod. */
+const connectionsInPod = (): number =>
+  readFileSync(`/proc/${server.pid}/net/tcp`, 'latin1')
+    .split('\n')
+    .filter((line) => line.trim().split(/\s+/)[3] === '01').length;
+
+test('1,000 sessions over channels, SPDY and the tunnel leave nothing: no descriptor, memory, process, connection, session', async () => {
+  const channels = async (i: number): Promise<void> => {
     using client = await ForwardClient.open(daemon, pod.id, i % 10 === 0 ? PORTS.nobody : PORTS.echo);
     if (i % 10 === 0) await client.ended();
     else await echo(client, `number ${i}`);
     // Closed in order, or cut off.
     if (i % 3 !== 0) client.close();
   };
-  await Promise.all(Array.from({ length: 20 }, (_each, i) => one(i)));
-  await sleep(500);
-  const before = countDescriptors(daemon.pid);
-  let next = 0;
-  await Promise.all(
-    Array.from({ length: 20 }, async () => {
-      for (let i = next++; i < 1000; i = next++) await one(i);
-    }),
-  );
+  const spdy = async (i: number): Promise<void> => {
+    const way = i % 2 === 0 ? { protocols: ['portforward.k8s.io'] } : { tunnel: true, protocols: ['SPDY/3.1+portforward.k8s.io'] };
+    const client = await SpdyClient.connect(await portForwardUrl(daemon, pod.id, PORTS.echo, PORTS.nobody), way);
+    try {
+      const { data, error } = await client.forward(i % 10 < 2 ? PORTS.nobody : PORTS.echo);
+      if (i % 10 < 2) {
+        await error.ended;
+        assert.match(error.text, /refused/);
+        return;
+      }
+      const text = `number ${i}`;
+      data.write(Buffer.from(text));
+      await eventually('the echo', () => data.bytes === text.length);
+      if (i % 4 < 2) return;
+      data.end();
+      await data.ended;
+      client.end();
+    } finally {
+      client.destroy();
+    }
+  };
+  const lanes = 20;
+  const cycle = async (times: number): Promise<void> => {
+    const lane = async (from: number): Promise<void> => {
+      for (let i = from; i < times; i += lanes) await (i % 3 === 0 ? channels(i / 3) : spdy(Math.floor(i / 3) * 2 + (i % 3) - 1));
+    };
+    await Promise.all(Array.from({ length: lanes }, (_each, from) => lane(from)));
+    await eventually('no session is left', async () => (await daemon.client.sessions.list()).sessions.length === 0);
+    await eventually('no connection is left', () => connectionsInPod() === 0);
+  };
+  await cycle(400);
+  const before = { descriptors: countDescriptors(daemon.pid), memory: residentBytes(daemon.pid) };
+  await cycle(1_000);
   await eventually(
-    () => `${countDescriptors(daemon.pid)} descriptors, ${before} before`,
-    () => countDescriptors(daemon.pid) <= before,
+    () => `${countDescriptors(daemon.pid)} descriptors, ${before.descriptors} before`,
+    () => countDescriptors(daemon.pid) <= before.descriptors,
     10_000,
   );
+  const grown = (residentBytes(daemon.pid) - before.memory) / MIB;
+  assert.ok(grown < 48, `1,000 sessions grew the daemon by ${grown.toFixed(0)} MiB`);
   assert.equal(dialers(daemon).length, 1);
   // Stdin, stdout, stderr, the channel, epoll.
   assert.ok(countDescriptors(dialers(daemon)[0] ?? 0) <= 5);

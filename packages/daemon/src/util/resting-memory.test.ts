@@ -6,7 +6,13 @@ import { type TestContext, test } from 'node:test';
 import { GROWN_BYTES, nodeMemory, RESTING_UTILIZATION, RestingMemory } from './resting-memory.ts';
 
 /** Seconds pass one by one. */
-function resting(t: TestContext, load: { heap: number; utilization: number }): { readonly second: () => number; dispose(): void } {
+function resting(
+  t: TestContext,
+  load: { heap: number; utilization: number },
+): {
+  readonly second: () => number;
+  readonly dispose: () => void;
+} {
   t.mock.timers.enable({ apis: ['setInterval'] });
   let given = 0;
   const memory = new RestingMemory({
