@@ -243,10 +243,10 @@ test('exec -s: output, errors, exit codes, a time-out', async () => {
   assert.deepEqual(await sync('echo out; echo err >&2'), { code: 0, stdout: 'out\n\nerr\n\n', stderr: '' });
   const failed = await sync('echo x; exit 3');
   assert.notEqual(failed.code, 0);
-  assert.match(`${failed.stdout}${failed.stderr}`, /exit code 3|exitCode.*3|\b3\b/);
+  assert.match(failed.stderr, /'sh -c echo x; exit 3' exited with 3: /);
   const late = await sync('echo x; exec sleep 90377', '--timeout', '1');
   assert.notEqual(late.code, 0);
-  assert.match(late.stderr, /DeadlineExceeded|timed? ?out/i);
+  assert.match(late.stderr, /DeadlineExceeded/);
   await eventually('nothing of it is left', () => !listProcesses().some(({ command }) => command === 'sleep 90377'));
   const large = await sync('head -c 1000000 /dev/zero | tr "\\0" x');
   assert.equal(large.stdout, `${'x'.repeat(1_000_000)}\n\n`);

@@ -124,6 +124,12 @@ for (const [number, leg] of legs().entries()) {
       await eventually('the container ends', async () => !(await isRunning(pod)));
     });
 
+    test('the detach keys and ctrl-C without a terminal are bytes as any others', async () => {
+      await api.cluster.run(name('bytes'), 'exec od -An -c', { stdin: true, stdinOnce: true });
+      const { stdout } = await kubectl.run(['attach', '-i', name('bytes')], 'a\x10\x11\x03b');
+      assert.match(stdout, /^ +a +020 +021 +003 +b\n$/);
+    });
+
     test('ctrl-C without a terminal ends kubectl alone, and the input of a stdin_once container', async () => {
       for (const stdinOnce of [false, true]) {
         const pod = await api.cluster.run(name(`break-${stdinOnce}`), 'while read -r line; do echo "got $line"; done', {

@@ -36,7 +36,7 @@ export interface ShimIo {
   forgetOutput(): void;
   /** Everything below has been taken. */
   ack(offset: number): void;
-  /** Writes to stdin; the caller keeps to the credit, and leaves the memory alone. */
+  /** Writes to stdin; the caller keeps to the credit; the memory is its own again once the event loop goes on. */
   stdin(chunk: Uint8Array): void;
   closeStdin(): void;
   resize(columns: number, rows: number): void;

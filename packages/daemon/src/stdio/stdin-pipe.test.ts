@@ -90,7 +90,7 @@ test('many pieces in one turn are one after the other in the pipe, however littl
   const { offer, read } = makePipe(t);
   const pipe = StdinPipe.open(offer, events());
   assert.ok(pipe !== undefined);
-  // More pieces than one write may have (IOV_MAX, 1024), and the pipe takes the first of them only in part.
+  // More pieces than one write may have (IOV_MAX, 1024; libuv goes on), and the pipe takes only some of them.
   const [first, pieces, each] = [PIPE_WINDOW_BYTES - 4096, 3000, 20];
   pipe.write(lent(numbered(0, first)));
   await sleep(1);

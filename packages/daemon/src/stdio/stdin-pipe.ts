@@ -24,9 +24,6 @@ export type PipeEvents = {
   broken(): void;
 };
 
-/** Pieces in one write; more are put together, as libuv would cut a longer list (IOV_MAX) and go on behind a part that the pipe took in part. */
-const MAX_PIECES = 64;
-
 /**
  * Writes in order, without waiting; knows to the byte what the pipe has taken. The memory of a chunk is its giver's again once the event loop
  * goes on: what the pipe takes it takes before, and the rest is copied.
@@ -111,7 +108,7 @@ export class StdinPipe {
 
   #flush(): void {
     if (this.#closed || this.#fresh.length === 0) return;
-    const pieces = this.#fresh.length <= MAX_PIECES ? this.#fresh : [Buffer.concat(this.#fresh)];
+    const pieces = this.#fresh;
     this.#fresh = [];
     const taken = this.#take(pieces);
     if (taken === undefined) return this.#broken();

@@ -48,7 +48,7 @@ export class StdinWay {
     return this.#pipe?.queued ?? 0;
   }
 
-  /** The caller keeps to the credit, and leaves the memory alone. */
+  /** The caller keeps to the credit; the memory is its own again once the event loop goes on. */
   write(chunk: Uint8Array): void {
     const pipe = this.#openPipe();
     if (pipe === undefined) this.#send(chunk);

@@ -1,10 +1,10 @@
 // Answers a request that does not become a session with plain HTTP, and ends its connection.
 
 import { type ServerResponse, STATUS_CODES } from 'node:http';
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Refusal } from '../transport/upgrade.ts';
 
-/** How long a refused client may take to read the answer and close; the answer is a few hundred bytes, so it is on its way at once. */
+/** How long a refused client may take to read the answer and close: the answer is a few hundred bytes, so it is on its way at once. */
 const REFUSED_LINGER_MS = 5_000;
 
 /** Refuses on a connection that HTTP still owns. */
@@ -13,13 +13,18 @@ export function refuseRequest(response: ServerResponse, refusal: Refusal): void 
 }
 
 /** Refuses on a connection that was handed over for an upgrade: the answer, FIN, and what comes is discarded until the client closes. */
-export function refuseUpgrade(socket: Socket, refusal: Refusal): void {
+export function refuseUpgrade(socket: Duplex, refusal: Refusal): void {
   const head = Object.entries(headersOf(refusal)).flatMap(([name, value]) => [value].flat().map((one) => `${name}: ${one}\r\n`));
+  leaveToItsEnd(socket);
+  socket.end(`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}\r\n${head.join('')}\r\n${bodyOf(refusal)}`);
+}
+
+/** Says nothing on a connection that was handed over for an upgrade, and that an answer to an earlier request ends. */
+export function leaveToItsEnd(socket: Duplex): void {
   socket.on('error', () => socket.destroy());
   const timer = setTimeout(() => socket.destroy(), REFUSED_LINGER_MS).unref();
   socket.once('close', () => clearTimeout(timer));
   socket.resume();
-  socket.end(`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}\r\n${head.join('')}\r\n${bodyOf(refusal)}`);
 }
 
 function headersOf(refusal: Refusal): Record<string, string | string[]> {

@@ -1,7 +1,7 @@
 // The HTTP side of the streaming server: answers before the upgrade, tickets, caps, limits, closing.
 
 import assert from 'node:assert/strict';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { request as httpRequest } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -48,6 +48,44 @@ const hold: Serve = ({ transport }) => new Promise((resolve) => transport.start(
 
 const isBerthError = (kind: string, code: string, text: RegExp) => (error: unknown) =>
   error instanceof BerthError && error.kind === kind && error.code === code && text.test(error.message);
+
+/** A request for an upgrade as it stands on the wire, with more headers. */
+const onTheWire = (url: string, ...more: readonly string[]): string => {
+  const lines = Object.entries({ ...WEBSOCKET, 'sec-websocket-protocol': 'v5.channel.k8s.io' }).map(
+    ([name, value]) => `${name}: ${value}`,
+  );
+  return [`GET ${new URL(url).pathname} HTTP/1.1`, 'host: x', ...lines, ...more, '', ''].join('\r\n');
+};
+
+/** Sends all of it at once, reads to the end of the connection; gives the statuses. */
+async function statuses(url: string, request: string): Promise<string[]> {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1');
+  socket.write(request);
+  let answer = '';
+  for await (const chunk of socket) answer += String(chunk);
+  return [...answer.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status ?? '');
+}
+
+test('an upgrade behind another request, or with a body that is not all there, becomes no session and keeps its ticket', async () => {
+  await using fixture = await startServer(hold);
+  const before = {
+    'a request': 'GET /x HTTP/1.1\r\nHost: x\r\n\r\n',
+    'two requests': 'GET /x HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2),
+    'one that asks whether to go on': 'GET /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc',
+    'as much as Node reads at once': `POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 65484\r\n\r\n${'a'.repeat(65_484)}`,
+  };
+  for (const [what, first] of Object.entries(before)) {
+    const url = fixture.server.issue(ticketOf());
+    const got = await statuses(url, first + onTheWire(url));
+    assert.deepEqual(got.filter((status) => status !== '100')[0], '404', what);
+    assert.ok(!got.includes('101'), what);
+  }
+  for (const header of ['Content-Length: 5', 'Transfer-Encoding: chunked']) {
+    const url = fixture.server.issue(ticketOf());
+    assert.deepEqual(await statuses(url, `${onTheWire(url, header)}3`), ['400'], header);
+  }
+  assert.deepEqual([fixture.server.sessions, fixture.server.tickets], [0, 6]);
+});
 
 test('the URL is absolute and has the actual port', async () => {
   await using fixture = await startServer(hold);

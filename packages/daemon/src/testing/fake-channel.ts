@@ -1,5 +1,6 @@
 /** A byte channel without a wire: the test is the peer, and says how much is queued. */
 import { Buffer } from 'node:buffer';
+import type { PeerState } from '../transport/peer-end.ts';
 import type { ByteChannel, ByteChannelEvents, FirstEnd } from '../transport/byte-channel.ts';
 
 export class FakeChannel implements ByteChannel {
@@ -16,6 +17,8 @@ export class FakeChannel implements ByteChannel {
   /** It was ended for a peer that closes by itself. */
   leavesEndToPeer = false;
   isDestroyed = false;
+  /** Read in this turn of the event loop. */
+  readonly #lent: Buffer[] = [];
   /** Reads come in memory of their own. */
   fresh = false;
 
@@ -42,8 +45,8 @@ export class FakeChannel implements ByteChannel {
     this.paused = false;
   }
 
-  async peerEnded(): Promise<boolean> {
-    return await Promise.resolve(this.hasUnreadEnd);
+  async peerState(): Promise<PeerState> {
+    return await Promise.resolve(this.hasUnreadEnd ? 'ended' : 'there');
   }
 
   giveUpWhenStuck(): void {
@@ -73,8 +76,8 @@ export class FakeChannel implements ByteChannel {
   receive(...parts: Uint8Array[]): void {
     const read = Buffer.allocUnsafeSlow(parts.reduce((sum, { length }) => sum + length, 0));
     read.set(Buffer.concat(parts));
-    // In front of whatever the receiver puts off.
-    if (!this.fresh) setImmediate(() => read.fill(0xff));
+    // In front of whatever the receiver puts off, also where it has put that off since another read of the same turn.
+    if (!this.fresh && this.#lent.push(read) === 1) setImmediate(() => this.#lent.splice(0).forEach((each) => each.fill(0xff)));
     this.#events?.data(read);
   }
 

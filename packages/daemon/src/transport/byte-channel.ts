@@ -1,3 +1,5 @@
+import type { PeerState } from './peer-end.ts';
+
 /**
  * The seam between SPDY and what carries its bytes: a TCP or TLS connection, or a WebSocket whose messages are a tunnel. A channel knows
  * how to queue, hold back and end; it knows no frames of what it carries.
@@ -13,7 +15,7 @@ export interface ByteChannel {
   pause(): void;
   resume(): void;
   /** Whether the peer has ended though that has not been read; from then on nothing is written to it. */
-  peerEnded(): Promise<boolean>;
+  peerState(): Promise<PeerState>;
   /** From now on a peer that takes none of what is queued for the linger time is given up. */
   giveUpWhenStuck(): void;
   /** Ends behind what is queued, and reads and discards until the peer has closed or is given up: never a reset over unread output. */

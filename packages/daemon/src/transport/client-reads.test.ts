@@ -135,6 +135,23 @@ test('a connection whose earlier requests have not been answered stays with the 
   await noneLeft(server);
 });
 
+test('a connection that an answer to an earlier request has ended stays with the HTTP server', async (t) => {
+  const server = await listening(t);
+  const upgraded = once(server, 'upgrade') as Promise<[unknown, Socket, Buffer]>;
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  t.after(() => client.destroy());
+  client.write(REQUEST);
+  const [, socket, head] = await upgraded;
+  t.after(() => socket.destroy());
+  socket.end();
+  const reads = sharedReads(socket, head);
+  t.after(() => reads.socket.destroy());
+  assert.equal(reads.socket, socket);
+  client.destroy();
+  socket.destroy();
+  await noneLeft(server);
+});
+
 test('a fault of the first socket ends the connection, and nothing else', async (t) => {
   const server = await listening(t);
   const { first, reads, client } = await pair(t, server);

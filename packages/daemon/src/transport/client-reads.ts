@@ -60,7 +60,7 @@ type ServerSocket = Socket & { _handle?: SocketConstructorOpts['handle'] | null;
  */
 function taken(first: ServerSocket, read: (chunk: Buffer) => void): Socket | undefined {
   const { _handle: handle } = first;
-  const isFree = !first.destroyed && first.writableLength === 0 && (first._httpMessage ?? null) === null;
+  const isFree = !first.writableEnded && !first.destroyed && first.writableLength === 0 && (first._httpMessage ?? null) === null;
   if (handle === undefined || handle === null || !isFree) return undefined;
   first._handle = null;
   const callback = (bytes: number): true => {

@@ -1,26 +1,27 @@
 // Tells whether a peer has sent its FIN though we do not read: it waits behind what was sent before, and Node says nothing of it.
 
 import type { Socket } from 'node:net';
-import { freshTcpEntry, recentTcpEntry, type TcpEntry, tcpKey } from './tcp-table.ts';
+import { recentTcpEntry, tcpKey } from './tcp-table.ts';
 
-/** Two ways to ask the kernel; replaced by tests only. */
-export type TcpEntries = {
-  readonly recent: (key: string | undefined) => Promise<TcpEntry | undefined>;
-  readonly fresh: (key: string | undefined) => Promise<TcpEntry | undefined>;
-};
+/** The table changes while it is read: what is missing from it once may have been passed over. */
+const MISSED_LOOKS = 2;
 
-const KERNEL: TcpEntries = { recent: recentTcpEntry, fresh: freshTcpEntry };
+/** `missing`: the kernel had no such connection this time. To what is not `there` nothing should be written. */
+export type PeerState = 'there' | 'missing' | 'ended';
 
 /** Of one connection. */
 export class PeerEnd {
   readonly #key: string | undefined;
-  readonly #entries: TcpEntries;
+  readonly #entry: typeof recentTcpEntry;
   #known = false;
+  /** Looks in a row that have not found it. */
+  #missed = 0;
   #ended = false;
 
-  constructor(socket: Socket, entries = KERNEL) {
+  /** @param entry asks the kernel; replaced by tests only */
+  constructor(socket: Socket, entry = recentTcpEntry) {
     this.#key = tcpKey(socket);
-    this.#entries = entries;
+    this.#entry = entry;
   }
 
   /** What the last look has found. */
@@ -32,17 +33,17 @@ export class PeerEnd {
    * Asks the kernel. A connection that it knew and knows no more has been reset; what had come by then can still be read, as long as nothing
    * is written, which would fail.
    */
-  async look(): Promise<boolean> {
-    if (this.#ended) return true;
+  async look(): Promise<PeerState> {
+    if (this.#ended) return 'ended';
     try {
-      let entry = await this.#entries.recent(this.#key);
-      // The table changes while it is read: what is missing from it once may have been passed over.
-      if (entry === undefined && this.#known) entry = await this.#entries.fresh(this.#key);
-      this.#ended = entry?.peerEnded ?? this.#known;
+      const entry = await this.#entry(this.#key);
       this.#known ||= entry !== undefined;
+      this.#missed = entry === undefined && this.#known ? this.#missed + 1 : 0;
+      this.#ended = entry?.peerEnded ?? this.#missed >= MISSED_LOOKS;
     } catch {
       // Nothing is learnt.
     }
-    return this.#ended;
+    if (this.#ended) return 'ended';
+    return this.#missed > 0 ? 'missing' : 'there';
   }
 }

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import type { ByteChannel, ByteChannelEvents, FirstEnd } from './byte-channel.ts';
 import type { ClientReads } from './client-reads.ts';
 import { destroyWithoutProgress, LINGER_TIMES, type LingerTimes, linger, lingerForPeer } from './linger.ts';
-import { PeerEnd } from './peer-end.ts';
+import { PeerEnd, type PeerState } from './peer-end.ts';
 import { probePeer } from './probe-peer.ts';
 import { SocketWriter } from './socket-writer.ts';
 
@@ -58,7 +58,7 @@ export class SocketChannel implements ByteChannel {
     this.#socket.resume();
   }
 
-  peerEnded(): Promise<boolean> {
+  peerState(): Promise<PeerState> {
     return this.#end.look();
   }
 

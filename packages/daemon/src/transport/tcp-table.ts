@@ -45,15 +45,6 @@ export async function recentTcpEntry(key: string | undefined): Promise<TcpEntry 
 }
 
 /**
- * What the table says now of the connection with this `tcpKey`; undefined when it is not known (any more).
- * @throws Error when the table cannot be read
- */
-export async function freshTcpEntry(key: string | undefined): Promise<TcpEntry | undefined> {
-  reading = undefined;
-  return await recentTcpEntry(key);
-}
-
-/**
  * By `tcpKey`. Takes milliseconds of a thread: the kernel walks its whole hash table.
  * @throws Error when it cannot be read: no descriptor is left
  */

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PeerEnd } from './peer-end.ts';
+import { PeerEnd, type PeerState } from './peer-end.ts';
 import { freshReads } from './client-reads.ts';
 import { SocketChannel } from './socket-channel.ts';
 import { UnreadPeer } from './unread-peer.ts';
@@ -32,10 +32,10 @@ async function pair(t: TestContext): Promise<{ readonly here: Socket; readonly t
 test('signs go out until the peer has ended, then it has its time, unless it is read before', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   const said: string[] = [];
-  let ended = false;
+  let state: PeerState = 'there';
   const unread = new UnreadPeer(
     { signMs: 5, lostInputMs: 30 },
-    { look: async () => await Promise.resolve(ended), sign: () => said.push('sign'), gone: () => said.push('gone') },
+    { look: async () => await Promise.resolve(state), sign: () => said.push('sign'), gone: () => said.push('gone') },
   );
   const pass = async (ms: number): Promise<void> => {
     for (let at = 0; at < ms; at += 5) {
@@ -47,7 +47,10 @@ test('signs go out until the peer has ended, then it has its time, unless it is 
   unread.watch();
   await pass(10);
   assert.deepEqual(said, ['sign', 'sign']);
-  ended = true;
+  state = 'missing';
+  await pass(10);
+  assert.deepEqual(said, ['sign', 'sign'], 'nothing is written to one that may have gone');
+  state = 'ended';
   await pass(30);
   unread.rest();
   await pass(50);
@@ -63,7 +66,7 @@ test('signs go out until the peer has ended, then it has its time, unless it is 
 test('one that is read again while the kernel is asked is told nothing', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   const said: string[] = [];
-  const answer = Promise.withResolvers<boolean>();
+  const answer = Promise.withResolvers<PeerState>();
   const unread = new UnreadPeer(
     { signMs: 5, lostInputMs: 30 },
     { look: async () => await answer.promise, sign: () => said.push('sign'), gone: () => said.push('gone') },
@@ -71,7 +74,7 @@ test('one that is read again while the kernel is asked is told nothing', async (
   unread.watch();
   t.mock.timers.tick(5);
   unread.rest();
-  answer.resolve(false);
+  answer.resolve('there');
   for (let turn = 0; turn < 5; turn++) await Promise.resolve();
   t.mock.timers.tick(100);
   assert.deepEqual(said, []);
@@ -80,14 +83,14 @@ test('one that is read again while the kernel is asked is told nothing', async (
 test('the end of a peer is seen though nothing is read, and nothing is written to it any more', async (t) => {
   const { here, there } = await pair(t);
   const channel = new SocketChannel(freshReads(here, Buffer.alloc(0)));
-  assert.equal(await channel.peerEnded(), false);
+  assert.equal(await channel.peerState(), 'there');
   channel.write([Buffer.from('a')]);
   const [first] = (await once(there, 'data')) as [Buffer];
   assert.equal(String(first), 'a');
   there.end('last words');
   await once(there, 'finish');
   await sleep(NEXT_LOOK_MS);
-  assert.equal(await channel.peerEnded(), true);
+  assert.equal(await channel.peerState(), 'ended');
   const { bytesWritten } = here;
   channel.write([Buffer.from('b')]);
   assert.equal(here.bytesWritten, bytesWritten);
@@ -108,24 +111,47 @@ test('a peer that was there and has reset the connection has ended; one that the
   const end = new PeerEnd(here);
   const late = new PeerEnd(here);
   await sleep(NEXT_LOOK_MS);
-  assert.equal(await end.look(), false);
+  assert.equal(await end.look(), 'there');
   there.resetAndDestroy();
   await once(there, 'close');
   await sleep(NEXT_LOOK_MS);
-  assert.deepEqual([await end.look(), end.ended], [true, true]);
-  assert.deepEqual([await late.look(), late.ended], [false, false]);
+  assert.deepEqual([await end.look(), end.ended], ['missing', false], 'one look may have missed it');
+  await sleep(NEXT_LOOK_MS);
+  assert.deepEqual([await end.look(), end.ended], ['ended', true]);
+  for (let i = 0; i < 3; i++) assert.deepEqual([await late.look(), late.ended], ['there', false]);
 });
 
-test('a connection that one reading of the table has passed over is looked for in another', async (t) => {
+test('a connection that is passed over now and then is missing, and has not ended; a reading that fails says nothing', async (t) => {
   const { here } = await pair(t);
   const there = { unsent: 0, retransmits: 0, probes: 0, peerEnded: false };
-  const answers = [there, undefined, there, undefined, { ...there, peerEnded: true }];
-  const asked: string[] = [];
-  const answer = (how: string) => async () => {
-    asked.push(how);
-    return await Promise.resolve(answers.shift());
+  const answers = [there, undefined, there, undefined, 'fails', there, undefined, undefined];
+  const end = new PeerEnd(here, async () => {
+    const answer = answers.shift();
+    if (answer === 'fails') throw new Error('no descriptor is left');
+    return await Promise.resolve(answer as typeof there | undefined);
+  });
+  const states: PeerState[] = [];
+  for (let i = 0; i < 8; i++) states.push(await end.look());
+  assert.deepEqual(states, ['there', 'missing', 'there', 'missing', 'missing', 'there', 'missing', 'ended']);
+});
+
+test('a kernel that answers late is not asked again meanwhile', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  const answers: PromiseWithResolvers<PeerState>[] = [];
+  let signs = 0;
+  const look = async (): Promise<PeerState> => {
+    const answer = Promise.withResolvers<PeerState>();
+    answers.push(answer);
+    return await answer.promise;
   };
-  const end = new PeerEnd(here, { recent: answer('recent'), fresh: answer('fresh') });
-  assert.deepEqual([await end.look(), await end.look(), await end.look()], [false, false, true]);
-  assert.deepEqual(asked, ['recent', 'recent', 'fresh', 'recent', 'fresh']);
+  const unread = new UnreadPeer({ signMs: 5, lostInputMs: 30 }, { look, sign: () => (signs += 1), gone: () => undefined });
+  unread.watch();
+  t.mock.timers.tick(50);
+  assert.equal(answers.length, 1);
+  answers[0]?.resolve('there');
+  for (let turn = 0; turn < 5; turn++) await Promise.resolve();
+  assert.equal(signs, 1);
+  t.mock.timers.tick(5);
+  assert.equal(answers.length, 2);
+  unread.rest();
 });

@@ -1,5 +1,7 @@
 // Speaks for a connection that is not read: signs of life to a peer that is there, and a last time for the input of one that is not.
 
+import type { PeerState } from './peer-end.ts';
+
 export type UnreadTimes = {
   /** Between two signs of life. */
   readonly signMs: number;
@@ -8,11 +10,10 @@ export type UnreadTimes = {
 };
 
 export type UnreadEvents = {
-  /** Whether the peer has ended. */
-  look(): Promise<boolean>;
-  /** It has not: it is told that the connection lives. */
+  look(): Promise<PeerState>;
+  /** It is there: it is told that the connection lives. */
   sign(): void;
-  /** It has, and its time is over. */
+  /** It has ended, and its time is over. */
   gone(): void;
 };
 
@@ -27,6 +28,7 @@ export class UnreadPeer {
   readonly #times: UnreadTimes;
   readonly #events: UnreadEvents;
   #timer: NodeJS.Timeout | undefined;
+  #looking = false;
 
   constructor(times: UnreadTimes, events: UnreadEvents) {
     this.#times = times;
@@ -49,10 +51,15 @@ export class UnreadPeer {
   }
 
   async #look(): Promise<void> {
+    // A kernel that takes longer than the time between two signs is not asked any more for it.
+    if (this.#looking) return;
+    this.#looking = true;
     const timer = this.#timer;
-    const ended = await this.#events.look();
+    const state = await this.#events.look();
+    this.#looking = false;
     if (timer === undefined || this.#timer !== timer) return;
-    if (!ended) return this.#events.sign();
+    if (state === 'there') this.#events.sign();
+    if (state !== 'ended') return;
     clearInterval(timer);
     this.#timer = setTimeout(() => this.#events.gone(), this.#times.lostInputMs).unref();
   }

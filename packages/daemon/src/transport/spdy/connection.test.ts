@@ -332,6 +332,20 @@ for (const [how, split] of [
   });
 }
 
+test('what is read in the turn in which no stream may be opened any more waits as it came', async () => {
+  const { channel, events } = make({ maxStreams: STREAMS_PER_TURN });
+  const { read, events: expected } = manyStreams(STREAMS_PER_TURN);
+  // Data of one byte behind its header is the last of it.
+  const last = read.length - dataHead(1, 1).length - 1;
+  channel.receive(read.subarray(0, last));
+  channel.receive(read.subarray(last));
+  await immediate();
+  assert.deepEqual(
+    events.filter((event) => event !== 'flush'),
+    expected,
+  );
+});
+
 test('what waits for its turn comes before the end of its client', () => {
   const count = 5 * STREAMS_PER_TURN;
   const { channel, events } = make({ maxStreams: count });

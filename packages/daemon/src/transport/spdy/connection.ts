@@ -88,7 +88,7 @@ export class SpdyConnection {
     this.#unread = new UnreadPeer(
       { signMs: options.unreadSignMs ?? UNREAD_SIGN_MS, lostInputMs: options.lostInputMs ?? LOST_CLIENT_INPUT_MS },
       {
-        look: () => channel.peerEnded(),
+        look: () => channel.peerState(),
         sign: () => void (this.full || channel.write([ping(UNREAD_SIGN_ID)])),
         gone: () => this.#lost('client went away'),
       },

@@ -1,6 +1,7 @@
 // A WebSocket as a channel of bytes: the payloads of its binary messages, put together, are the stream; their borders mean nothing.
 
 import type { Buffer } from 'node:buffer';
+import type { PeerState } from '../peer-end.ts';
 import type { ByteChannel, ByteChannelEvents, FirstEnd } from '../byte-channel.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport.ts';
 import { CLOSE_CODE, OPCODE } from '../websocket/constants.ts';
@@ -56,8 +57,8 @@ export class TunnelChannel implements ByteChannel {
     this.#inner.resume();
   }
 
-  peerEnded(): Promise<boolean> {
-    return this.#inner.peerEnded();
+  peerState(): Promise<PeerState> {
+    return this.#inner.peerState();
   }
 
   giveUpWhenStuck(): void {
