@@ -1,12 +1,14 @@
 /**
- * The habits of clients that are not here, as the very frames that they send: Python's `kubernetes` (websocket-client: text messages on
- * binary protocols), dashboards (base64 protocols, a bare channel digit as keep-alive), fragments, a close in the middle.
+ * The habits of clients that are not here, as the frames that they send: Python's `kubernetes` (websocket-client: text messages on
+ * binary protocols), dashboards (base64 protocols, a bare channel digit as keep-alive), fragments, a close in the middle. They are put
+ * together here, so that every protocol and the odd ones can be had; python-recording.test.ts has what a real client sent.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { RawConnection, upgradeHeaders } from '../src/http.ts';
 import { runContainer, type TestContainer } from '../src/pods.ts';
 import { eventually } from '../src/processes.ts';
+import { type Frame, serverFrames } from '../src/server-frames.ts';
 import { daemonWithPod } from '../src/suite.ts';
 
 const OPCODE = { more: 0x0, text: 0x1, binary: 0x2, close: 0x8, ping: 0x9, pong: 0xa } as const;
@@ -21,25 +23,6 @@ function frame(first: number, payload: string | Uint8Array): Buffer {
   const length =
     bytes.length < 126 ? Buffer.of(0x80 | bytes.length) : Buffer.of(0x80 | 126, bytes.length >> 8, bytes.length & 0xff);
   return Buffer.concat([Buffer.of(first), length, MASK, bytes.map((byte, i) => byte ^ (MASK[i % 4] ?? 0))]);
-}
-
-type Frame = { readonly opcode: number; readonly payload: Buffer };
-
-/** Takes the server's frames apart; throws on a mask, which a server never sends. */
-function frames(received: Buffer): Frame[] {
-  let data = received.subarray(received.indexOf('\r\n\r\n') + 4);
-  const found: Frame[] = [];
-  while (data.length >= 2) {
-    const short = data[1] ?? 0;
-    assert.ok(short < 0x80, 'no mask');
-    const [header, length] =
-      short < 126 ? [2, short] : short === 126 ? [4, data.readUInt16BE(2)] : [10, Number(data.readBigUInt64BE(2))];
-    if (data.length < header + length) break;
-    assert.equal((data[0] ?? 0) & FIN, FIN);
-    found.push({ opcode: (data[0] ?? 0) & 0x0f, payload: data.subarray(header, header + length) });
-    data = data.subarray(header + length);
-  }
-  return found;
 }
 
 class Recorded implements Disposable {
@@ -63,7 +46,7 @@ class Recorded implements Disposable {
   }
 
   get frames(): Frame[] {
-    return frames(this.connection.received);
+    return serverFrames(this.connection.received);
   }
 
   /** What came on a channel of a binary protocol, or of a base64 one. */
