@@ -1,0 +1,78 @@
+// Input on its way to a shim that does not read: it waits as it came, though its memory is used again.
+
+import assert from 'node:assert/strict';
+import { Buffer } from 'node:buffer';
+import { once } from 'node:events';
+import { createServer, type Server, type Socket } from 'node:net';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setImmediate as immediate } from 'node:timers/promises';
+import { connectShim } from './shim-client.ts';
+import { encodeHello, Event, HEADER_BYTES, PROTOCOL_VERSION, Request } from './shim-frames.ts';
+
+/** More than a unix socket takes for a reader that does not read. */
+const MUCH = 4 * 1024 * 1024;
+const READ_BYTES = 64 * 1024;
+
+/** A shim without a container, whose stdin has room for all of it. */
+function welcome(): Buffer {
+  const bytes = Buffer.alloc(HEADER_BYTES + 60);
+  bytes.writeUInt32LE(60, 0);
+  bytes[4] = Event.WELCOME;
+  bytes.writeUInt32LE(PROTOCOL_VERSION, HEADER_BYTES);
+  // Stdin is open.
+  bytes[HEADER_BYTES + 14] = 1;
+  bytes.writeUInt32LE(2 * MUCH, HEADER_BYTES + 56);
+  return bytes;
+}
+
+/** The data of all STDIN frames behind the HELLO. */
+function stdinOf(sent: Buffer): Buffer {
+  const pieces: Buffer[] = [];
+  for (let at = 0; at < sent.length; ) {
+    const length = sent.readUInt32LE(at);
+    if (sent[at + 4] === Request.STDIN) pieces.push(sent.subarray(at + HEADER_BYTES, at + HEADER_BYTES + length));
+    at += HEADER_BYTES + length;
+  }
+  return Buffer.concat(pieces);
+}
+
+test('what a shim does not read waits as it came', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'bt-shim-client-'));
+  const server: Server = createServer({ pauseOnConnect: true });
+  t.after(() => {
+    server.close();
+    rmSync(folder, { recursive: true });
+  });
+  const path = join(folder, 's');
+  server.listen(path);
+  await once(server, 'listening');
+  const connected = once(server, 'connection') as Promise<[Socket]>;
+  const opening = connectShim(path, '0'.repeat(64));
+  const [socket] = await connected;
+  socket.write(welcome());
+  const shim = await opening;
+  const memory = Buffer.alloc(READ_BYTES);
+  for (let at = 0; at < MUCH; at += READ_BYTES) {
+    for (let word = 0; word < READ_BYTES; word += 4) memory.writeUInt32LE(at + word, word);
+    // Two pieces of one read, as a client's messages are.
+    shim.io.stdin(memory.subarray(0, 1000));
+    shim.io.stdin(memory.subarray(1000));
+    await immediate();
+    memory.fill(0xff);
+  }
+  const bytes = encodeHello(Buffer.alloc(32)).length + MUCH + (MUCH / READ_BYTES) * 2 * HEADER_BYTES;
+  const all: Buffer[] = [];
+  let came = 0;
+  for await (const chunk of socket) {
+    all.push(chunk as Buffer);
+    came += (chunk as Buffer).length;
+    if (came >= bytes) break;
+  }
+  const got = stdinOf(Buffer.concat(all));
+  assert.equal(got.length, MUCH);
+  for (let at = 0; at < MUCH; at += 4) if (got.readUInt32LE(at) !== at) assert.fail(`wrong from byte ${at} on`);
+  shim.close();
+});
