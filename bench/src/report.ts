@@ -29,15 +29,34 @@ const judge = (metric: Metric, berth: number, peer: number): { ratio: string; ta
 
 type Row = readonly string[];
 
-const rowsOf = ({ scenario, outcomes }: Result, names: readonly string[]): readonly Row[] => [
+/** The row of `partOf`; none where the other scenario was not measured. */
+const partRow = (
+  metric: Metric,
+  outcomes: Result['outcomes'],
+  names: readonly string[],
+  results: readonly Result[],
+): readonly Row[] => {
+  const { partOf } = metric;
+  const other = results.find(({ scenario }) => scenario.name === partOf?.scenario);
+  const whole = other?.scenario.metrics.find(({ of }) => of === partOf?.of);
+  if (partOf === undefined || other === undefined || whole === undefined) return [];
+  const values = names.map((name) => metricValue(metric, outcomes.get(name)) / metricValue(whole, other.outcomes.get(name)));
+  const cells = [`    ${partOf.title}`, ...values.map(round)];
+  const [berth = Number.NaN] = values;
+  const holds = Number.isNaN(berth) ? '' : berth >= partOf.atLeast ? 'yes' : 'NO';
+  return [names.length > 1 ? [...cells, '', `>= ${round(partOf.atLeast)}`, holds] : cells];
+};
+
+const rowsOf = ({ scenario, outcomes }: Result, names: readonly string[], results: readonly Result[]): readonly Row[] => [
   [scenario.title],
-  ...scenario.metrics.map((metric) => {
+  ...scenario.metrics.flatMap((metric) => {
     const values = names.map((name) => metricValue(metric, outcomes.get(name)));
     const cells = [`  ${metric.title}${metric.unit === 'count' ? '' : `, ${metric.unit}`}`, ...values.map(round)];
     const [berth = Number.NaN, peer] = values;
-    if (peer === undefined) return cells;
+    const part = partRow(metric, outcomes, names, results);
+    if (peer === undefined) return [cells, ...part];
     const { ratio, target, holds } = judge(metric, berth, peer);
-    return [...cells, ratio, target, holds === undefined ? '' : holds ? 'yes' : 'NO'];
+    return [[...cells, ratio, target, holds === undefined ? '' : holds ? 'yes' : 'NO'], ...part];
   }),
   ...[...outcomes].flatMap(([name, { error }]) => (error === undefined ? [] : [[`  ${name} failed: ${error}`]])),
 ];
@@ -45,7 +64,7 @@ const rowsOf = ({ scenario, outcomes }: Result, names: readonly string[]): reado
 /** Lines of the table; a line of one cell is a heading and takes no part in the widths. */
 export const table = (results: readonly Result[], names: readonly string[]): readonly string[] => {
   const head = ['', ...names, ...(names.length > 1 ? ['ratio', 'target', 'holds'] : [])];
-  const rows = [head, ...results.flatMap((result) => rowsOf(result, names))];
+  const rows = [head, ...results.flatMap((result) => rowsOf(result, names, results))];
   const widths = head.map((_, column) => Math.max(...rows.filter((row) => row.length > 1).map((row) => row[column]?.length ?? 0)));
   const line = (row: Row): string =>
     row.length === 1

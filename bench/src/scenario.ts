@@ -30,7 +30,11 @@ export type Metric = {
   /** What Berth must reach, as a bound on its value divided by the peer's. */
   readonly atMost?: number;
   readonly atLeast?: number;
+  /** A row behind this one: the value divided by that of another scenario, and the least that Berth must reach there. */
+  readonly partOf?: PartOf;
 };
+
+export type PartOf = { readonly scenario: string; readonly of: string; readonly title: string; readonly atLeast: number };
 
 export type Scenario = {
   readonly name: string;
