@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { WebSocket } from 'ws';
 import type { TestDaemon } from './daemon.ts';
 import { eventually } from './processes.ts';
+import { addressOf } from './tcp.ts';
 
 /** Of the only port: data, and the reason of a failure. */
 const DATA = 0;
@@ -52,6 +53,11 @@ export class ForwardClient implements Disposable {
     return client;
   }
 
+  /** Its end of the connection, as the daemon writes addresses: `127.0.0.1:4711`. */
+  get address(): string {
+    return addressOf(this.#tcp);
+  }
+
   /** The first of what has come. */
   get text(): string {
     return this.#kept;
@@ -79,7 +85,7 @@ export class ForwardClient implements Disposable {
 
   /** Breaks the connection, as the end of a machine does. */
   reset(): void {
-    (this.#socket as unknown as { readonly _socket: Socket })._socket.resetAndDestroy();
+    this.#tcp.resetAndDestroy();
   }
 
   /** The end of the input, which is the end of the connection. */
@@ -101,6 +107,11 @@ export class ForwardClient implements Disposable {
 
   [Symbol.dispose](): void {
     this.#socket.terminate();
+  }
+
+  /** What is below the WebSocket: `ws` has no name for it that is public. */
+  get #tcp(): Socket {
+    return (this.#socket as unknown as { readonly _socket: Socket })._socket;
   }
 
   #take(channel: number, payload: Buffer): void {

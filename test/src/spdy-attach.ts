@@ -3,6 +3,7 @@ import { decodeStatus, SUBPROTOCOLS, successStatus, type WireStatus } from '@ber
 import { SpdyConnection, type SpdyStream } from './api-server/spdy-connection.ts';
 import { Channel } from './attach.ts';
 import { eventually } from './processes.ts';
+import { addressOf } from './tcp.ts';
 
 export type SpdyAttachOptions = {
   readonly stdin?: boolean;
@@ -54,6 +55,11 @@ export class SpdyAttach implements Disposable {
       client.status = text.length === 0 ? successStatus() : decodeStatus(SUBPROTOCOLS['v4.channel.k8s.io'], text);
     });
     return client;
+  }
+
+  /** Its end of the connection, as the daemon writes addresses: `127.0.0.1:4711`. */
+  get address(): string {
+    return addressOf(this.#connection.socket);
   }
 
   send(data: string): void {

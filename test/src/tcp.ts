@@ -4,6 +4,12 @@ import { once } from 'node:events';
 import { feed, type Sum, sumOf } from './hashing.ts';
 import { randomBlocks } from './random.ts';
 
+/** This side of an open connection, as the daemon writes addresses: `127.0.0.1:4711`. */
+export function addressOf({ localAddress, localPort }: Socket): string {
+  if (localAddress === undefined || localPort === undefined) throw new Error('the connection is not open');
+  return `${localAddress}:${localPort}`;
+}
+
 /** A connection that stays open for reading when its own half is ended. */
 export async function dial(port: number): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });

@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { type ParsedFamily, parseExposition, valueOf } from '../../packages/daemon/src/testing/parse-exposition.ts';
+import { valueOf } from '../../packages/daemon/src/testing/parse-exposition.ts';
 import { AttachClient } from '../src/attach.ts';
+import { audited, scrape } from '../src/audit.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { type Pod, runContainer, runPod, type TestContainer } from '../src/pods.ts';
 import { eventually } from '../src/processes.ts';
@@ -33,31 +34,6 @@ before(async () => {
 after(async () => {
   await daemon[Symbol.asyncDispose]();
 });
-
-async function scrape(): Promise<Map<string, ParsedFamily>> {
-  const response = await fetch(daemon.metrics);
-  assert.equal(response.status, 200);
-  return parseExposition(await response.text());
-}
-
-type AuditLine = Readonly<Record<string, unknown>>;
-
-/** Audit lines of a container, oldest first. */
-function audit(containerId: string): AuditLine[] {
-  return daemon
-    .log()
-    .split('\n')
-    .filter((line) => line.startsWith('{'))
-    .map((line) => JSON.parse(line) as AuditLine)
-    .filter((line) => line['event'] === 'session' && line['container'] === containerId);
-}
-
-async function audited(containerId: string, lines: number): Promise<AuditLine[]> {
-  return await eventually('the audit lines are written', () => {
-    const found = audit(containerId);
-    return found.length >= lines ? found : undefined;
-  });
-}
 
 async function attach(container: TestContainer, options: { stdin?: boolean } = {}): Promise<AttachClient> {
   const url = await container.attachUrl(options);
@@ -96,7 +72,7 @@ test('an attach: binary bytes each way, counted in audit lines, list and metrics
   await client.send('end\n');
   assert.equal((await client.ended())?.status, 'Success');
 
-  const [begin, end] = await audited(container.id, 2);
+  const [begin, end] = await audited(daemon, 'container', container.id, 2);
   assert.deepEqual([begin?.['phase'], begin?.['level'], end?.['phase'], end?.['level']], ['begin', 'info', 'end', 'info']);
   assert.equal(begin?.['session'], session?.id);
   assert.equal(end?.['remote'], session?.remote);
@@ -105,7 +81,7 @@ test('an attach: binary bytes each way, counted in audit lines, list and metrics
     ['bytesIn', 'bytesOut', 'stdout', 'stderr', 'reason', 'cause', 'status'].map((key) => end?.[key]),
     [input + 4, answer + 5, answer, 5, 'Exited', 'container exited', 'Success'],
   );
-  const families = await scrape();
+  const families = await scrape(daemon);
   const bytes = (direction: string, stream: string): number =>
     valueOf(families, 'berth_session_bytes_total', { kind: 'attach', direction, stream });
   assert.deepEqual([bytes('in', 'stdin'), bytes('out', 'stdout'), bytes('out', 'stderr')], [input + 4, answer, 5]);
@@ -119,7 +95,7 @@ test('an exec: its program is named, its arguments are not, its exit code is', a
   using client = await exec(container, ['sh', '-c', 'head -c 1000 /dev/zero; : password=hunter2; exit 7']);
   assert.equal((await client.ended())?.status, 'Failure');
   assert.equal(client.stdout.bytes, 1000);
-  const [, end] = await audited(container.id, 2);
+  const [, end] = await audited(daemon, 'container', container.id, 2);
   assert.deepEqual(
     ['kind', 'command', 'arguments', 'bytesOut', 'exitCode', 'reason', 'containerName'].map((key) => end?.[key]),
     ['exec', 'sh', 2, 1000, 7, 'Exited', container.config.metadata?.name],
@@ -138,7 +114,7 @@ test('a session that is stalled under output is killed by the command; its neigh
     const { sessions } = await daemon.client.sessions.list();
     return sessions.find(({ containerId, lagBytes = 0n }) => containerId === container.id && lagBytes > 10_000_000n);
   });
-  assert.ok(valueOf(await scrape(), 'berth_session_lag_bytes_max') >= Number(row.lagBytes));
+  assert.ok(valueOf(await scrape(daemon), 'berth_session_lag_bytes_max') >= Number(row.lagBytes));
   const table = await berth('sessions');
   assert.match(table, new RegExp(`^${row.id} +attach +${row.containerName} .* ${V5} +stdout,stderr .* MB$`, 'm'));
   const json = JSON.parse(await berth('sessions', '-o', 'json')) as { sessions: { id: string; streams: string[] }[] };
@@ -152,14 +128,14 @@ test('a session that is stalled under output is killed by the command; its neigh
   stalled.resume();
   await stalled.ended();
   assert.ok(stalled.stdout.bytes < 30_000_000);
-  const killed = (await audited(container.id, 3)).find(({ phase }) => phase === 'end');
+  const killed = (await audited(daemon, 'container', container.id, 3)).find(({ phase }) => phase === 'end');
   assert.deepEqual([killed?.['session'], killed?.['reason'], killed?.['status']], [row.id, 'SessionKilled', 'Failure']);
   assert.match(String(killed?.['cause']), /^killed by \S/);
 
   await other.send('go\n');
   assert.equal((await other.ended())?.status, 'Success');
   assert.equal((await container.exited()).exitCode, 0);
-  const families = await scrape();
+  const families = await scrape(daemon);
   assert.equal(valueOf(families, 'berth_sessions_ended_total', { kind: 'attach', reason: 'SessionKilled' }), 1);
 });
 
@@ -197,7 +173,7 @@ test('an exec that is killed leaves no program; a slow client shows as fallback 
   assert.equal((await client.ended())?.reason, 'SessionKilled');
   await eventually('the program is gone', async () => !/100000/.test(await programs()));
 
-  const before = await scrape();
+  const before = await scrape(daemon);
   using slow = await attach(container, { stdin: false });
   slow.pause();
   using writer = await attach(container);
@@ -205,7 +181,7 @@ test('an exec that is killed leaves no program; a slow client shows as fallback 
   await eventually('all output at the writer', () => writer.stdout.bytes === 20_000_000, 120_000);
   slow.resume();
   await eventually('all output at the slow client', () => slow.stdout.bytes === 20_000_000, 120_000);
-  const after = await scrape();
+  const after = await scrape(daemon);
   const more = (name: string): number => valueOf(after, name) - valueOf(before, name);
   assert.ok(more('berth_log_fallbacks_total') >= 1);
   assert.ok(more('berth_log_read_bytes_total') > 10_000_000);
@@ -214,7 +190,8 @@ test('an exec that is killed leaves no program; a slow client shows as fallback 
 });
 
 test('the scrape stays the same size with many clients, and no ticket was ever logged', async () => {
-  const size = async (): Promise<number> => [...(await scrape()).values()].reduce((sum, { samples }) => sum + samples.length, 0);
+  const size = async (): Promise<number> =>
+    [...(await scrape(daemon)).values()].reduce((sum, { samples }) => sum + samples.length, 0);
   const container = await runContainer(daemon, pod, 'sleep 1000');
   const round = async (): Promise<void> => {
     const clients = await Promise.all(Array.from({ length: 40 }, () => attach(container)));

@@ -43,7 +43,7 @@ async function openStreaming(
   const service = new AttachService(find, config.stdio, log);
   const live = new LiveSessions({
     log,
-    names: (ticket) => (ticket.method === 'portforward' ? undefined : find(ticket.containerId)?.names) ?? {},
+    names: (ticket) => (ticket.method === 'portforward' ? ticket.names : find(ticket.containerId)?.names) ?? {},
   });
   const forwards = new PortForwardService(findPod, config.portForward, log);
   const server = await createStreamingServer(
@@ -66,7 +66,10 @@ async function openStreaming(
     sessions: live,
     metrics: () => [...live.metrics(server.tickets), ...service.stats.families()],
     issue: async (target, streams) => server.issue(await service.prepare(target, streams)),
-    issuePortForward: (pod, ports) => server.issue({ method: 'portforward', podId: pod.id, ports }),
+    issuePortForward: (pod, ports) => {
+      const { name = '', namespace = '' } = pod.meta.spec.config.metadata ?? {};
+      return server.issue({ method: 'portforward', podId: pod.id, names: { podName: name, podNamespace: namespace }, ports });
+    },
     issueExec: (containerId, streams, command) => server.issue({ method: 'exec', containerId, ...streams, command }),
     logReopened: async (container) => {
       const shim = container.shim();

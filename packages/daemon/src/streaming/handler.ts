@@ -29,6 +29,8 @@ export type ExecTicket = StreamsTicket & {
 export type PortForwardTicket = {
   readonly method: 'portforward';
   readonly podId: string;
+  /** What people call the pod; taken down at the RPC, since a pod that has been stopped meanwhile is not found any more. */
+  readonly names?: { readonly podName: string; readonly podNamespace: string };
   /** Ports that the RPC named; empty: whatever the client asks for. */
   readonly ports: readonly number[];
 };
