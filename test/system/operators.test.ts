@@ -208,5 +208,10 @@ test('the scrape stays the same size with many clients, and no ticket was ever l
   const records = globSync(join(daemon.root, 'containers/*/record.json')).map((path) => readFileSync(path, 'utf8'));
   const secrets = records.map((record) => /"secret":"([0-9a-f]{64})"/.exec(record)?.[1] ?? assert.fail(record));
   assert.ok(secrets.length >= 5);
+  for (const line of log.split('\n').slice(0, -1)) {
+    assert.match(line, /^\{"level":"(?:debug|info|warn|error)","time":"[^"]+Z","pid":\d+,.*"msg":"/);
+    // A second field of a name would win over the first.
+    assert.equal((JSON.parse(line) as { pid?: number }).pid, daemon.pid, line);
+  }
   for (const secret of secrets) assert.ok(!log.includes(secret), "a shim's secret in the log");
 });

@@ -103,7 +103,7 @@ async function adopt(deps: ContainerDeps, container: Container): Promise<void> {
 
 function logAdopted(deps: ContainerDeps, container: Container): void {
   const { state, pid } = container.status;
-  if (state === 'running') deps.log.info({ container: container.id, pid }, 'running container adopted');
+  if (state === 'running') deps.log.info({ container: container.id, init: pid }, 'running container adopted');
 }
 
 /**

@@ -92,7 +92,10 @@ async function connect(deps: ContainerDeps, container: Container, patienceMs: nu
   const pidStartTime = state === 'running' ? await readStartTime(pid) : undefined;
   const noted = container.status;
   if (noted.pid !== undefined && (noted.pid !== pid || (pidStartTime ?? noted.pidStartTime) !== noted.pidStartTime)) {
-    deps.log.error({ container: container.id, pid, noted: noted.pid }, 'the shim speaks for another process than the one noted');
+    deps.log.error(
+      { container: container.id, init: pid, noted: noted.pid },
+      'the shim speaks for another process than the one noted',
+    );
     drop(shim);
     return false;
   }

@@ -36,6 +36,6 @@ export async function startContainer(deps: ContainerDeps, container: Container, 
       await recordLoss(deps, container, shimLostExit(deps, 'the supervisor of this container did not answer after the start'));
       throw new BerthError('internal', 'SHIM_LOST', `the supervisor of container ${container.id} did not answer after the start`);
     }
-    deps.log.info({ container: container.id, pid: container.status.pid }, 'container has started');
+    deps.log.info({ container: container.id, init: container.status.pid }, 'container has started');
   });
 }
