@@ -24,6 +24,8 @@ export type DaemonOptions = {
   /** Runs the built program by its launcher instead of the sources. */
   readonly built?: boolean;
   readonly logLevel?: 'debug' | 'info';
+  /** Where the streaming server listens; any free port of 127.0.0.1 where nothing is said. */
+  readonly streaming?: string;
   /** Where the log goes instead of into a file: a descriptor of the test. */
   readonly logTo?: number;
 };
@@ -82,7 +84,7 @@ export class TestDaemon implements AsyncDisposable {
     return join(this.dir, 'l');
   }
 
-  /** `http://127.0.0.1:PORT` */
+  /** What URLs begin with: `http://127.0.0.1:PORT`, or what is advertised. */
   get streaming(): string {
     return this.#streaming;
   }
@@ -132,7 +134,7 @@ export class TestDaemon implements AsyncDisposable {
       '--config',
       join(this.dir, 'berthd.toml'),
       '--streaming-address',
-      '127.0.0.1:0',
+      this.#options.streaming ?? '127.0.0.1:0',
       '--default-image',
       DEFAULT_IMAGE,
       ...more,
