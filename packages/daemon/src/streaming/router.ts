@@ -52,6 +52,7 @@ export function route(request: StreamRequest, known: (token: string, kind: Sessi
   const from = parseFrom(query);
   if (from === undefined) return refusal(400, 'from must be "start" or "now"');
   const protocol = hasToken(headers.connection, 'upgrade') ? (headers.upgrade?.toLowerCase() ?? '') : '';
+  if (protocol !== '' && hasBody(headers)) return refusal(400, 'an upgrade must not have a body');
   if (kind === 'portforward') {
     const judged = FORWARD_UPGRADES.get(protocol)?.({ method, headers }) ?? noUpgrade(FORWARD_UPGRADES);
     return judged.ok ? { ok: true, kind, token, from, upgrade: judged } : judged;
@@ -107,6 +108,11 @@ function splitOnce(text: string, separator: string): [string, string] {
 
 function hasToken(header: string | undefined, token: string): boolean {
   return header !== undefined && header.split(',').some((each) => each.trim().toLowerCase() === token);
+}
+
+/** Node hands a connection over on which a body is still coming as a stream that is no socket. No client has one to send. */
+function hasBody(headers: IncomingHttpHeaders): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
 function refusal(status: number, message: string, headers: Readonly<Record<string, string>> = {}): Refusal {

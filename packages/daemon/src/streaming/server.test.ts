@@ -122,6 +122,8 @@ test('what is refused before the upgrade has its status, closes the connection a
     ['version 8', url, 'GET', { ...WEBSOCKET, 'sec-websocket-version': '8' }, 400, /13/],
     ['no key', url, 'GET', without('sec-websocket-key'), 400, /Key/],
     ['bad key', url, 'GET', { ...WEBSOCKET, 'sec-websocket-key': 'short' }, 400, /Key/],
+    ['a body that does not come', url, 'GET', { ...WEBSOCKET, 'content-length': '5' }, 400, /body/],
+    ['an empty body', url, 'GET', { ...WEBSOCKET, 'transfer-encoding': 'chunked' }, 400, /body/],
     ['unknown from', `${url}?from=never`, 'GET', WEBSOCKET, 400, /from/],
     ['from twice', `${url}?from=now&from=start`, 'GET', WEBSOCKET, 400, /from/],
     [
@@ -138,6 +140,7 @@ test('what is refused before the upgrade has its status, closes the connection a
   const offering = (protocol: string): Record<string, string> => ({ ...SPDY, 'x-stream-protocol-version': protocol });
   const spdyCases: typeof cases = [
     ['SPDY without a protocol', url, 'POST', { connection: 'Upgrade', upgrade: 'SPDY/3.1' }, 400, /X-Stream-Protocol-Version/],
+    ['SPDY with a body', url, 'POST', { ...SPDY, 'content-length': '5' }, 400, /body/],
     ['SPDY by PUT', url, 'PUT', SPDY, 405, /PUT/],
     ['SPDY of another version', url, 'POST', { ...SPDY, upgrade: 'SPDY/2' }, 400, /upgrade to spdy\/3\.1 or websocket/],
     ['SPDY without Connection', url, 'POST', { ...SPDY, connection: 'close' }, 400, /upgrade/],

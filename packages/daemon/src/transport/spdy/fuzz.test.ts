@@ -4,13 +4,14 @@ import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import { test } from 'node:test';
 import { FakeChannel } from '../../testing/fake-channel.ts';
+import { noise, OddSpdyClient, pick, type Random } from '../../testing/odd-frames.ts';
 import { synStream, TestHeaderEncoder } from '../../testing/spdy-client.ts';
 import { MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport.ts';
 import { TunnelChannel } from '../tunnel/tunnel-channel.ts';
 import { clientFrame, randomFrom } from '../websocket/test-frames.ts';
 import { MAX_HEADER_BLOCK_BYTES, MAX_HEADERS, MAX_QUEUED_ANSWERS_BYTES } from './constants.ts';
-import { controlFrame, dataHead, goAway, ping, rstStream } from './frames.ts';
+import { dataHead } from './frames.ts';
 import { HeaderDecoder, HeaderError } from './header-decoder.ts';
 import { SESSION_PROTOCOLS, type SessionProtocol } from './session-protocols.ts';
 import { SpdyForward } from './spdy-forward.ts';
@@ -23,69 +24,6 @@ const BLOCKS = 20_000;
 const SLACK_BYTES = 128 * 1024;
 const LONG_MS = 600_000;
 const TIMES = { streamsMs: LONG_MS, lastStreamMs: LONG_MS, unreadSignMs: LONG_MS, lostInputMs: 1 };
-
-type Random = (below: number) => number;
-
-const pick = <T>(random: Random, values: readonly T[]): T => values[random(values.length)] as T;
-const noise = (random: Random, length: number): Buffer => Buffer.from(Array.from({ length }, () => random(256)));
-
-/** A client of random habits: mostly frames that mean something, now and then bytes that do not. */
-class FuzzClient {
-  readonly #random: Random;
-  readonly #encoder = new TestHeaderEncoder();
-  #nextId = 1;
-
-  constructor(random: Random) {
-    this.#random = random;
-  }
-
-  frame(): Buffer {
-    const random = this.#random;
-    const id = random(8) === 0 ? random(0x8000_0000) : 2 * random(12) + 1;
-    switch (random(14)) {
-      case 0:
-      case 1:
-      case 2:
-      case 3:
-        return this.#syn();
-      case 4:
-        return rstStream(id, random(12));
-      case 5:
-        return ping(random(4) === 0 ? random(0x8000_0000) : 2 * random(100) + 1);
-      case 6:
-        return random(4) === 0 ? goAway(id, random(4)) : controlFrame(random(20), random(256), [id], noise(random, random(64)));
-      case 7:
-        return controlFrame(pick(random, [2, 8]), random(4), [id], this.#encoder.encode({ a: 'b' }));
-      case 8:
-        return controlFrame(pick(random, [1, 2, 3, 6, 7, 8]), 0, [], noise(random, random(40)));
-      case 9:
-        return random(10) === 0 ? noise(random, random(200)) : ping(1);
-      default:
-        return this.#data(id);
-    }
-  }
-
-  #syn(): Buffer {
-    const random = this.#random;
-    const id = random(20) === 0 ? random(64) : this.#nextId;
-    this.#nextId = Math.max(this.#nextId, id + 2);
-    const headers: Record<string, string> = {
-      streamtype: pick(random, ['error', 'stdin', 'stdout', 'stderr', 'resize', 'data', 'data', 'error', 'x', '']),
-      port: pick(random, ['80', '1', '65535', '0', '99999', 'x']),
-    };
-    if (random(2) === 0) headers['requestid'] = String(random(6));
-    return synStream(id, this.#encoder.encode(headers), random(8) === 0 ? random(4) : 0);
-  }
-
-  #data(id: number): Buffer {
-    const random = this.#random;
-    const length = random(6) === 0 ? random(60_000) : random(40);
-    const payload = random(4) === 0 ? Buffer.from('{"Width":80,"Height":24}') : Buffer.alloc(length, random(256));
-    // Now and then more is announced than comes: what follows is taken for data.
-    const claimed = payload.length + (random(60) === 0 ? random(500) : 0);
-    return Buffer.concat([dataHead(id, claimed, random(12) === 0), payload]);
-  }
-}
 
 /** Sends the bytes in pieces of random lengths. */
 function deliver(random: Random, bytes: Buffer, receive: (piece: Buffer) => void): void {
@@ -113,7 +51,7 @@ test(`${SESSIONS} sessions of attach`, async () => {
       drain: () => told.push('drain'),
       closed: () => told.push('closed'),
     });
-    const client = new FuzzClient(random);
+    const client = new OddSpdyClient(random);
     let finished: Promise<void> | undefined;
     for (let i = 0; i < FRAMES && !channel.isEnded; i += 1) {
       deliver(random, client.frame(), (piece) => channel.receive(piece));
@@ -173,7 +111,7 @@ for (const tunnel of [false, true]) {
           closed += 1;
         },
       });
-      const client = new FuzzClient(random);
+      const client = new OddSpdyClient(random);
       let finished: Promise<void> | undefined;
       for (let i = 0; i < FRAMES && !channel.isEnded; i += 1) {
         const frame = client.frame();
