@@ -5,6 +5,8 @@ import type { ForwardedConnection } from '../transport/port-forward.ts';
 import type { OutputStream, Transport } from '../transport/transport.ts';
 import { pick, type Random } from './odd-frames.ts';
 
+const CHUNK = Buffer.alloc(32 * 1024);
+const MUCH_OUTPUT_BYTES = 16 * 2 ** 20;
 const SUCCESS = { status: 'Success' } as const;
 
 /** How a session has ended: with the reason that its transport gave, or, without one, by itself. */
@@ -68,10 +70,16 @@ export function serveAtRandom(random: Random, transport: Transport, { broken, he
     });
     const act = random(16);
     if (act < 6) write(pick(random, ['stdout', 'stderr']), Buffer.alloc(1 + random(200_000)));
+    // More than the kernel takes for a client that does not read.
+    for (let i = 0; act === 8 && i < MUCH_OUTPUT_BYTES / CHUNK.length; i += 1) write('stdout', CHUNK);
     if (act === 0) end();
     else if (act === 1) setImmediate(end);
     else if (act === 2) setTimeout(end, random(20));
-    else if (act === 6) {
+    else if (act === 7) {
+      // Long enough for a client to fill what there is.
+      transport.pauseInput();
+      setTimeout(() => transport.resumeInput(), 50 + random(100));
+    } else if (act === 6) {
       ending?.();
       transport.destroy();
     }
