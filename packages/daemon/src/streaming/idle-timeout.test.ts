@@ -1,4 +1,4 @@
-// The idle time-out over real WebSocket sessions and over a port-forward transport of the test's own.
+// The idle time-out over real sessions of WebSocket and SPDY, and over a port-forward transport of the test's own.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -7,21 +7,29 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, test } from 'node:test';
 import type { ForwardedConnection, PortForwardHandlers, PortForwardTransport } from '../transport/port-forward.ts';
 import type { Transport } from '../transport/transport.ts';
+import { SpdyClient } from '../testing/spdy-client.ts';
 import { noTurnFor } from '../testing/stops.ts';
 import { clientFrame } from '../transport/websocket/test-frames.ts';
 import { endForwardWhenIdle, endWhenIdle } from './idle-timeout.ts';
-import { handlers, NORMAL_END, RawClient, startServer, SUCCESS } from './test-server.ts';
+import type { StreamingServer } from './server.ts';
+import { handlers, NORMAL_END, RawClient, startServer, SUCCESS, ticketOf } from './test-server.ts';
 
 /** Longer than a process may be stopped for. All tests run at once: most of their time they wait. */
 const IDLE_MS = 4_000;
 /** Between two pieces of data, so many that they come for longer than `IDLE_MS`. */
 const PIECE_MS = 1_000;
 const PIECES = 6;
+const CHATTER_MS = 50;
 
+type Session = AsyncDisposable & {
+  readonly server: StreamingServer;
+  readonly opened: Promise<Transport>;
+  readonly events: string[];
+};
 type Stage = AsyncDisposable & { readonly client: RawClient; readonly transport: Transport; readonly events: string[] };
 
-/** A session that does nothing by itself, and its client. */
-async function stage(idleTimeoutMs = IDLE_MS): Promise<Stage> {
+/** A server whose session does nothing by itself. */
+async function listen(idleTimeoutMs = IDLE_MS): Promise<Session> {
   const events: string[] = [];
   const opened = Promise.withResolvers<Transport>();
   const fixture = await startServer(
@@ -41,18 +49,33 @@ async function stage(idleTimeoutMs = IDLE_MS): Promise<Stage> {
       }),
     { idleTimeoutMs },
   );
-  const client = new RawClient(Number(new URL(fixture.server.base).port));
-  client.upgrade(fixture.url().replace('ws:', 'http:'));
+  const { server } = fixture;
+  return { server, opened: opened.promise, events, [Symbol.asyncDispose]: () => fixture[Symbol.asyncDispose]() };
+}
+
+/** That session and its WebSocket client. */
+async function stage(idleTimeoutMs = IDLE_MS): Promise<Stage> {
+  const session = await listen(idleTimeoutMs);
+  const client = new RawClient(Number(new URL(session.server.base).port));
+  client.upgrade(session.server.issue(ticketOf()));
   await client.head();
   return {
     client,
-    transport: await opened.promise,
-    events,
+    transport: await session.opened,
+    events: session.events,
     [Symbol.asyncDispose]: async () => {
       client.socket.destroy();
-      await fixture[Symbol.asyncDispose]();
+      await session[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Says something every `CHATTER_MS` until the client's connection has ended. */
+async function chatUntilClosed(client: SpdyClient, say: () => void): Promise<void> {
+  const chatter = setInterval(say, CHATTER_MS);
+  await client.closed;
+  clearInterval(chatter);
+  client.end();
 }
 
 /** A port-forward transport without a wire. */
@@ -112,7 +135,7 @@ describe('idle time-outs', { concurrency: true }, () => {
           clientFrame({ opcode: 2, payload: Buffer.from('\u0004{"Width":9,"Height":8}') }),
         ]),
       );
-    }, 50);
+    }, CHATTER_MS);
     const received = (await it.client.until((bytes) => bytes.includes(NORMAL_END))).toString('latin1');
     const took = performance.now() - began;
     await it.client.untilEnd();
@@ -123,6 +146,63 @@ describe('idle time-outs', { concurrency: true }, () => {
     assert.ok(it.events.filter((event) => event === 'size 9').length > 1);
     assert.equal(it.events.at(-1), 'idle time-out');
   });
+
+  test('SPDY: pings and sizes are no data', async () => {
+    await using it = await listen();
+    const began = performance.now();
+    const client = await SpdyClient.connect(it.server.issue(ticketOf()));
+    const { error, resize, stdout } = await client.openSession('error', 'stdin', 'stdout', 'stderr', 'resize');
+    await chatUntilClosed(client, () => {
+      void client.ping();
+      resize.write('{"Width":9,"Height":8}');
+    });
+    const took = performance.now() - began;
+    assert.ok(took >= IDLE_MS - 50 && took < IDLE_MS * 5, `${took} ms`);
+    assert.match(error.text, /"status":"Failure","message":"no data has moved for 4 s[^"]*","reason":"IdleTimeout"/);
+    assert.deepEqual([error.isEnded, stdout.isEnded], [true, true]);
+    assert.ok(client.frames.filter((frame) => frame.startsWith('PING')).length > 1);
+    assert.ok(it.events.filter((event) => event === 'size 9').length > 1);
+    assert.equal(it.events.at(-1), 'idle time-out');
+  });
+
+  for (const tunnel of [false, true]) {
+    test(`port-forward over SPDY${tunnel ? ' in a tunnel' : ''}: bytes keep it, pings do not; the client gets the reason`, async () => {
+      const closed: string[] = [];
+      await using fixture = await startServer(
+        () => Promise.reject(new Error('not in this test')),
+        { idleTimeoutMs: IDLE_MS },
+        undefined,
+        (_, transport) =>
+          new Promise((resolve) =>
+            transport.start({
+              connection: ({ data }) => void data.pipe(data),
+              closed: (reason) => {
+                closed.push(reason);
+                resolve();
+              },
+            }),
+          ),
+      );
+      const client = await SpdyClient.connect(fixture.server.issue({ method: 'portforward', podId: 'p1', ports: [] }), {
+        tunnel,
+        protocols: [tunnel ? 'SPDY/3.1+portforward.k8s.io' : 'portforward.k8s.io'],
+      });
+      const { data, error } = await client.forward(80);
+      for (let i = 0; i < PIECES; i += 1) {
+        await sleep(PIECE_MS);
+        assert.deepEqual(closed, [], `after ${i} pieces`);
+        data.write('x');
+      }
+      const began = performance.now();
+      await chatUntilClosed(client, () => void client.ping());
+      const took = performance.now() - began;
+      assert.ok(took >= IDLE_MS - 50 && took < IDLE_MS * 5, `${took} ms`);
+      assert.deepEqual(closed, ['idle time-out']);
+      assert.equal(data.text, 'x'.repeat(PIECES));
+      assert.match(error.text, /^no data has moved for 4 s/);
+      assert.ok(client.frames.filter((frame) => frame.startsWith('PING')).length > 1);
+    });
+  }
 
   for (const way of ['input', 'output'] as const) {
     test(`a session with ${way} only stays for as long as that moves`, async () => {
