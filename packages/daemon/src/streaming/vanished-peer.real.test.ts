@@ -1,4 +1,5 @@
-// Clients whose machine vanishes are found within a minute, clients that are merely stopped are kept: in network namespaces of the test's own.
+// Clients whose machine vanishes are found within a minute, clients that are merely stopped are kept, whatever they speak: in network
+// namespaces of the test's own.
 
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
@@ -68,7 +69,8 @@ test('silent, under output or with full buffers, cut off or unplugged: found wit
   const pair = certs.issue('server', certs.ca, 'IP:10.98.0.1');
   using network = new Network();
   const kinds = ['cut', 'unplugged', 'full', 'stopped'];
-  const names = kinds.flatMap((kind) => [`${kind}-silent`, `${kind}-output`]);
+  const wires = ['websocket', 'spdy', 'forward', 'tunnel'];
+  const names = kinds.flatMap((kind) => wires.flatMap((wire) => [`${kind}-${wire}-silent`, `${kind}-${wire}-output`]));
   for (const name of ['server', ...kinds]) network.add(name);
   execFileSync('ip', ['-n', network.name('server'), 'addr', 'add', '10.98.0.1/32', 'dev', 'lo']);
   for (const kind of kinds) network.link(kind);
@@ -88,7 +90,7 @@ test('silent, under output or with full buffers, cut off or unplugged: found wit
     await until('the server serves', () => lines.length > 0, 30_000);
     const urls = lines[0]?.urls ?? {};
     for (const kind of kinds) {
-      const own = names.filter((name) => name.startsWith(kind)).map((name) => urls[name] ?? '');
+      const own = names.filter((name) => name.startsWith(kind)).map((name) => `${name}=${urls[name]}`);
       children.push(network.run(kind, CLIENT, [certs.ca.cert, ...own]));
     }
     await until('all are attached', () => lines.filter((line) => line.attached !== undefined).length === names.length, 30_000);
@@ -96,7 +98,8 @@ test('silent, under output or with full buffers, cut off or unplugged: found wit
     full?.kill('SIGSTOP');
     stopped?.kill('SIGSTOP');
     const isFull = (name: string): boolean => lines.some((line) => line.full === name);
-    await until('stopped clients have no room', () => isFull('full-output') && isFull('stopped-output'), 60_000);
+    const toFill = names.filter((name) => /^(full|stopped)-.*-output$/.test(name));
+    await until('stopped clients have no room', () => toFill.every(isFull), 60_000);
 
     for (const kind of ['cut', 'full']) {
       execFileSync('ip', ['-n', network.name(kind), 'route', 'replace', 'blackhole', '10.98.0.1/32']);
@@ -118,7 +121,8 @@ test('silent, under output or with full buffers, cut off or unplugged: found wit
     stopped?.kill('SIGCONT');
     stopped?.kill('SIGUSR2');
     const heard = (name: string): boolean => lines.some(({ input }) => input === name);
-    await until('the stopped clients go on', () => heard('stopped-silent') && heard('stopped-output'), 30_000);
+    const stayed = names.filter((name) => name.startsWith('stopped'));
+    await until('the stopped clients go on', () => stayed.every(heard), 30_000);
   } finally {
     for (const child of children) {
       if (child.exitCode !== null || child.signalCode !== null) continue;
