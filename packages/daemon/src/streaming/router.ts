@@ -74,11 +74,6 @@ export function notFound(): Refusal {
   return refusal(404, '404 page not found');
 }
 
-/** An upgrade whose body is not there: its connection cannot be had. */
-export function hasBody(): Refusal {
-  return refusal(400, 'a request for an upgrade must have no body');
-}
-
 /** The session caps are reached. The ticket is kept. */
 export function tooManySessions(message: string): Refusal {
   return refusal(429, message, { 'Retry-After': RETRY_AFTER_SECONDS });

@@ -2,8 +2,7 @@
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Server as HttpsServer } from 'node:https';
-import { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import type { Socket } from 'node:net';
 import type { StreamingConfig } from '../config/config.ts';
 import type { PortForwardTransport } from '../transport/port-forward.ts';
 import type { Transport } from '../transport/transport.ts';
@@ -18,7 +17,7 @@ import { baseUrl, listen } from './listen.ts';
 import { type LiveSession, LiveSessions } from './live-sessions.ts';
 import { peerOf } from './peer.ts';
 import { leaveToItsEnd, refuseRequest, refuseUpgrade } from './refuse.ts';
-import { fault, hasBody, notFound, type Routed, route, type StreamRequest, tooManySessions, unavailable } from './router.ts';
+import { fault, notFound, type Routed, route, type StreamRequest, tooManySessions, unavailable } from './router.ts';
 import { failure } from './session-status.ts';
 import { SessionTable } from './session-table.ts';
 import { Tickets } from './tickets.ts';
@@ -101,7 +100,7 @@ export class StreamingServer implements AsyncDisposable {
     this.#tickets = new Tickets({ ttlMs: config.ticketTtlMs, max: config.maxTickets, expired });
     this.#sessions = new SessionTable(config);
     http.on('request', (request: IncomingMessage, response: ServerResponse) => this.#request(request, response));
-    http.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => this.#upgrade(request, socket, head));
+    http.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => this.#upgrade(request, socket, head));
   }
 
   /** Sessions that run now. */
@@ -193,15 +192,14 @@ export class StreamingServer implements AsyncDisposable {
     refuseRequest(response, refusal);
   }
 
-  /** @param socket a Socket, unless Node has not read all of a body that the request has */
-  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  /** @param socket of a request with a body a stream that is no Socket; the router refuses those */
+  #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     if (this.#answered.has(request.socket)) return leaveToItsEnd(socket);
-    const admitted = socket instanceof Socket ? this.#guarded(() => this.#admit(streamRequest(request))) : hasBody();
-    if (!('ticket' in admitted) || !(socket instanceof Socket)) {
-      const refusal = 'ticket' in admitted ? hasBody() : admitted;
-      this.#log.debug({ remote: request.socket.remoteAddress, status: refusal.status, reason: refusal.message }, 'upgrade refused');
-      this.live.refused(refusal.status);
-      return refuseUpgrade(socket, refusal);
+    const admitted = this.#guarded(() => this.#admit(streamRequest(request)));
+    if (!('ticket' in admitted)) {
+      this.#log.debug({ remote: socket.remoteAddress, status: admitted.status, reason: admitted.message }, 'upgrade refused');
+      this.live.refused(admitted.status);
+      return refuseUpgrade(socket, admitted);
     }
     try {
       this.#open(admitted.ticket, admitted.routed, socket, head);
