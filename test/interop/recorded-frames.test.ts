@@ -8,10 +8,9 @@ import { describe, test } from 'node:test';
 import { RawConnection, upgradeHeaders } from '../src/http.ts';
 import { runContainer, type TestContainer } from '../src/pods.ts';
 import { eventually } from '../src/processes.ts';
-import { type Frame, serverFrames } from '../src/server-frames.ts';
+import { OPCODE, RawWebSocket } from '../src/raw-websocket.ts';
 import { daemonWithPod } from '../src/suite.ts';
 
-const OPCODE = { more: 0x0, text: 0x1, binary: 0x2, close: 0x8, ping: 0x9, pong: 0xa } as const;
 const FIN = 0x80;
 const MASK = Buffer.from([0x37, 0xfa, 0x21, 0x3d]);
 
@@ -25,59 +24,13 @@ function frame(first: number, payload: string | Uint8Array): Buffer {
   return Buffer.concat([Buffer.of(first), length, MASK, bytes.map((byte, i) => byte ^ (MASK[i % 4] ?? 0))]);
 }
 
-class Recorded implements Disposable {
-  readonly connection: RawConnection;
-
-  private constructor(connection: RawConnection) {
-    this.connection = connection;
-  }
-
-  static async open(container: TestContainer, protocol: string | undefined): Promise<Recorded> {
-    const url = await container.attachUrl();
-    const connection = await RawConnection.open(url);
-    assert.equal(await connection.request(url, upgradeHeaders(protocol)), 101);
-    const agreed = /^sec-websocket-protocol: *(\S*)/im.exec(connection.received.toString('latin1'))?.[1];
-    assert.equal(agreed, protocol);
-    return new Recorded(connection);
-  }
-
-  send(...all: readonly Buffer[]): void {
-    for (const each of all) this.connection.socket.write(each);
-  }
-
-  get frames(): Frame[] {
-    return serverFrames(this.connection.received);
-  }
-
-  /** What came on a channel of a binary protocol, or of a base64 one. */
-  channel(number: number, base64 = false): string {
-    return this.frames
-      .filter(
-        ({ opcode, payload }) =>
-          opcode === (base64 ? OPCODE.text : OPCODE.binary) && payload[0] === (base64 ? 48 + number : number),
-      )
-      .map(({ payload }) =>
-        (base64 ? Buffer.from(payload.toString('latin1', 1), 'base64') : payload.subarray(1)).toString('latin1'),
-      )
-      .join('');
-  }
-
-  async sees(number: number, wanted: string, base64 = false): Promise<void> {
-    await eventually(
-      () => `channel ${number} is ${JSON.stringify(wanted)}; it is ${JSON.stringify(this.channel(number, base64))}`,
-      () => this.channel(number, base64) === wanted,
-    );
-  }
-
-  /** The server's close frame and then the end of the connection. */
-  async closes(): Promise<number | undefined> {
-    await this.connection.gone();
-    return this.frames.find(({ opcode }) => opcode === OPCODE.close)?.payload.readUInt16BE();
-  }
-
-  [Symbol.dispose](): void {
-    this.connection[Symbol.dispose]();
-  }
+async function open(container: TestContainer, protocol: string | undefined): Promise<RawWebSocket> {
+  const url = await container.attachUrl();
+  const connection = await RawConnection.open(url);
+  assert.equal(await connection.request(url, upgradeHeaders(protocol)), 101);
+  const client = new RawWebSocket(connection);
+  assert.equal(client.protocol, protocol);
+  return client;
 }
 
 const ECHO = 'while read -r line; do echo "got $line"; echo "err $line" >&2; done';
@@ -86,7 +39,7 @@ describe('Python', () => {
   for (const protocol of ['v4.channel.k8s.io', 'v5.channel.k8s.io', 'channel.k8s.io', undefined]) {
     test(`stdin in text messages, ${protocol ?? 'no subprotocol'}; a proper close leaves the container alone`, async () => {
       const container = await runContainer(daemon, pod, ECHO, { stdin: true });
-      using client = await Recorded.open(container, protocol);
+      using client = await open(container, protocol);
       // `write_channel` takes a str: opcode text, channel 0 as a character, UTF-8.
       client.send(frame(FIN | OPCODE.text, '\0hello\n'), frame(FIN | OPCODE.text, Buffer.from('\0gr\u00fc\u00dfe\n')));
       await client.sees(1, `got hello\n${Buffer.from('got gr\u00fc\u00dfe\n').toString('latin1')}`);
@@ -106,7 +59,7 @@ describe('Python', () => {
 
   test('a size in a text message, a ping with data, the end: status and close 1000', async () => {
     const container = await runContainer(daemon, pod, 'read go; stty size; read go', { stdin: true, tty: true });
-    using client = await Recorded.open(container, 'v4.channel.k8s.io');
+    using client = await open(container, 'v4.channel.k8s.io');
     client.send(
       frame(FIN | OPCODE.text, '\x04{"Width": 101, "Height": 33}'),
       frame(FIN | OPCODE.ping, 'beat'),
@@ -129,7 +82,7 @@ describe('dashboards', () => {
 
     test(`${protocol}: lines, binary, keep-alives, nonsense that is passed over`, async () => {
       const container = await runContainer(daemon, pod, ECHO, { stdin: true });
-      using client = await Recorded.open(container, protocol);
+      using client = await open(container, protocol);
       client.send(message(0, 'one\n'), frame(FIN | OPCODE.text, '0'), message(0, '\0\x80\xff\n'));
       // Bad base64, a channel that there is not, and the same in a binary message.
       client.send(frame(FIN | OPCODE.text, '0***'), frame(FIN | OPCODE.text, '9AAAA'), frame(FIN | OPCODE.binary, '0dHdvCg=='));
@@ -141,7 +94,7 @@ describe('dashboards', () => {
 
     test(`${protocol}: a terminal, its sizes, its end`, async () => {
       const container = await runContainer(daemon, pod, 'read go; stty size; exit 3', { stdin: true, tty: true });
-      using client = await Recorded.open(container, protocol);
+      using client = await open(container, protocol);
       client.send(message(4, '{"Width":120,"Height":40}'), message(0, '\r'));
       await client.sees(1, '\r\n40 120\r\n', true);
       if (protocol.startsWith('v4')) {
@@ -156,7 +109,7 @@ describe('dashboards', () => {
 
 test('a message in fragments with a ping between them; two frames in one packet; a frame in single bytes', async () => {
   const container = await runContainer(daemon, pod, ECHO, { stdin: true });
-  using client = await Recorded.open(container, 'v5.channel.k8s.io');
+  using client = await open(container, 'v5.channel.k8s.io');
   client.send(frame(OPCODE.binary, '\0on'), frame(FIN | OPCODE.ping, ''), frame(OPCODE.more, 'e'), frame(FIN | OPCODE.more, '\n'));
   await client.sees(1, 'got one\n');
   client.send(Buffer.concat([frame(FIN | OPCODE.binary, '\0two\n'), frame(FIN | OPCODE.binary, '\0three\n')]));

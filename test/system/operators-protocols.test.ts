@@ -9,7 +9,7 @@ import { SpdyConnection, type SpdyStream } from '../src/api-server/spdy-connecti
 import { auditOf, bytesMoved, onlySession, scrape } from '../src/audit.ts';
 import { berth } from '../src/berth.ts';
 import { TestDaemon } from '../src/daemon.ts';
-import { type Pod, runContainer, runPod } from '../src/pods.ts';
+import { type Pod, runContainer, runPod, type TestContainer } from '../src/pods.ts';
 import { ForwardClient, PodServer, PORTS, portForwardUrl } from '../src/port-forward.ts';
 import { eventually } from '../src/processes.ts';
 import { randomBlocks, randomSha256 } from '../src/random.ts';
@@ -51,6 +51,25 @@ const ended = (families: Map<string, ParsedFamily>, kind: string, reason: string
 const BEGIN = { event: 'session', phase: 'begin', level: 'info', msg: 'session begins' };
 const END = { event: 'session', phase: 'end', level: 'info', msg: 'session ended' };
 
+/** What list and audit lines have of a session of a container over SPDY, and what JSON has beside that. */
+const sessionOf = (kind: 'attach' | 'exec', { id, config }: TestContainer, { address }: SpdyAttach) => {
+  const name = config.metadata?.name ?? '';
+  return {
+    target: [kind, name, id.slice(0, 12), address, V4],
+    who: {
+      kind,
+      containerName: name,
+      podName: 'watched',
+      podNamespace: 'test',
+      remote: address,
+      protocol: V4,
+      streams: ['stdin', 'stdout', 'stderr'],
+      tty: false,
+    },
+    json: { containerId: id, podId: pod.id, clientCertificate: '', ports: [], connections: '0' },
+  } as const;
+};
+
 test('an attach over SPDY: list, audit lines and metrics, while it runs and when the container has exited', async () => {
   const script = "head -c 4000 | wc -c; head -c 300000 /dev/zero; printf 'err\\000!' >&2; read end";
   const container = await runContainer(daemon, pod, script, { stdin: true });
@@ -62,32 +81,10 @@ test('an attach over SPDY: list, audit lines and metrics, while it runs and when
 
   const { id, row, json } = await onlySession(daemon, since);
   assert.match(id, /^[0-9a-f]{12}$/);
-  const name = container.config.metadata?.name ?? '';
-  const shown = [id, 'attach', name, container.id.slice(0, 12), client.address, V4, 'stdin,stdout,stderr'];
-  assert.deepEqual(row, [...shown, '4.0 kB', '300.0 kB', '0 B']);
-  const who = {
-    kind: 'attach',
-    containerName: name,
-    podName: 'watched',
-    podNamespace: 'test',
-    remote: client.address,
-    protocol: V4,
-    streams: ['stdin', 'stdout', 'stderr'],
-    tty: false,
-  };
-  assert.deepEqual(json, {
-    ...who,
-    id,
-    containerId: container.id,
-    podId: pod.id,
-    clientCertificate: '',
-    command: '',
-    ports: [],
-    bytesIn: '4000',
-    bytesOut: String(out + 5),
-    lagBytes: '0',
-    connections: '0',
-  });
+  const { target, who, json: rest } = sessionOf('attach', container, client);
+  assert.deepEqual(row, [id, ...target, 'stdin,stdout,stderr', '4.0 kB', '300.0 kB', '0 B']);
+  const moved = { bytesIn: '4000', bytesOut: String(out + 5), lagBytes: '0' };
+  assert.deepEqual(json, { ...who, ...rest, id, command: '', ...moved });
   const during = await scrape(daemon);
   assert.deepEqual(sessions(during, 'attach', V4), [1, 1]);
   assert.deepEqual(bytesMoved(during, 'attach'), { 'in stdin': 4000, 'out stdout': out, 'out stderr': 5 });
@@ -115,36 +112,14 @@ test('an exec over SPDY: its program in list and audit lines, its exit code at t
   await eventually('all output at the client', () => client.stdout.bytes === 1000 && client.stderr.bytes === 1);
 
   const { id, row, json } = await onlySession(daemon, since);
-  const name = container.config.metadata?.name ?? '';
-  const shown = [id, 'exec', name, container.id.slice(0, 12), client.address, V4, 'stdin,stdout,stderr (sh)'];
-  assert.deepEqual(row, [...shown, '0 B', '1.0 kB', '-']);
-  const who = {
-    kind: 'exec',
-    containerName: name,
-    podName: 'watched',
-    podNamespace: 'test',
-    remote: client.address,
-    protocol: V4,
-    streams: ['stdin', 'stdout', 'stderr'],
-    tty: false,
-    command: 'sh',
-  };
-  assert.deepEqual(json, {
-    ...who,
-    id,
-    containerId: container.id,
-    podId: pod.id,
-    clientCertificate: '',
-    ports: [],
-    bytesIn: '0',
-    bytesOut: '1001',
-    connections: '0',
-  });
+  const { target, who, json: rest } = sessionOf('exec', container, client);
+  assert.deepEqual(row, [id, ...target, 'stdin,stdout,stderr (sh)', '0 B', '1.0 kB', '-']);
+  assert.deepEqual(json, { ...who, ...rest, id, command: 'sh', bytesIn: '0', bytesOut: '1001' });
 
   client.send('go\n');
   assert.equal((await client.ended())?.status, 'Failure');
   assert.deepEqual(client.faults, []);
-  const common = { ...who, session: id, container: container.id, pod: pod.id, arguments: 2 };
+  const common = { ...who, session: id, container: container.id, pod: pod.id, command: 'sh', arguments: 2 };
   const how = { reason: 'Exited', cause: 'exited with 7', status: 'Failure', exitCode: 7 };
   assert.deepEqual(await auditOf(daemon, id), [
     { ...BEGIN, ...common },

@@ -19,11 +19,11 @@ import type { Runtime } from './runtime/runtime.ts';
 import { Pods } from './sandbox/pods.ts';
 import type { ForwardTarget } from './streaming/forward-target.ts';
 import { readBootId } from './util/boot.ts';
-import { nodeMemory, RestingMemory } from './util/resting-memory.ts';
 import { nowNs } from './util/clock.ts';
 import { makeOwnFolder } from './util/folders.ts';
 import { KeyedMutex } from './util/keyed-mutex.ts';
 import { FileRecords, type Records } from './util/records.ts';
+import { nodeMemory, RestingMemory } from './util/resting-memory.ts';
 
 /** Attach sessions: their server, their URLs. */
 export type StreamingRoom = AttachIssuer & {

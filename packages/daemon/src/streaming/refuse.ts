@@ -4,7 +4,7 @@ import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Refusal } from '../transport/upgrade.ts';
 
-/** How long a refused client may take to read the answer and close: the answer is a few hundred bytes, so it is on its way at once. */
+/** How long a refused client may take to read the answer and close; the answer is a few hundred bytes, so it is on its way at once. */
 const REFUSED_LINGER_MS = 5_000;
 
 /** Refuses on a connection that HTTP still owns. */

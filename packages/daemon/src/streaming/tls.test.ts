@@ -10,7 +10,7 @@ import { test } from 'node:test';
 import { WebSocket } from 'ws';
 import type { TlsFiles } from '../config/config.ts';
 import { Certificates } from '../testing/certificates.ts';
-import { clientFrame, serverFrame } from '../transport/websocket/test-frames.ts';
+import { clientFrame, serverFrames } from '../transport/websocket/test-frames.ts';
 import { answerNormalEnd, handlers, Pump, type Serve, startServer, SUCCESS, type TestServer, ticketOf } from './test-server.ts';
 
 const MIB = 1024 * 1024;
@@ -47,13 +47,10 @@ async function collect(socket: TLSSocket): Promise<Buffer> {
 function parseFrames(bytes: Buffer): { stdout: Buffer; status: string; closeCode: number } {
   const stdout: Buffer[] = [];
   let status = '';
-  let rest = bytes.subarray(bytes.indexOf('\r\n\r\n') + 4);
-  for (let frame = serverFrame(rest); frame !== undefined; frame = serverFrame(rest)) {
-    const { opcode, payload, end } = frame;
+  for (const { opcode, payload } of serverFrames(bytes.subarray(bytes.indexOf('\r\n\r\n') + 4))) {
     if (opcode === 8) return { stdout: Buffer.concat(stdout), status, closeCode: payload.readUInt16BE(0) };
     if (opcode === 2 && payload[0] === 1) stdout.push(payload.subarray(1));
     if (opcode === 2 && payload[0] === 3) status = payload.subarray(1).toString();
-    rest = rest.subarray(end);
   }
   throw new Error('no close frame came');
 }

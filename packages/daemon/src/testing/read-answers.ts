@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import { FrameParser } from '../transport/spdy/frame-parser.ts';
-import { serverFrame } from '../transport/websocket/test-frames.ts';
+import { serverFrames } from '../transport/websocket/test-frames.ts';
 
 const STATUS_LINE = /^HTTP\/1\.1 ([1-5]\d\d) [A-Za-z ]+$/;
 const LAST_CHUNK = '0\r\n\r\n';
@@ -49,14 +49,10 @@ function readFrames(bytes: Buffer, upgrade: string | undefined, subprotocol: str
   if (upgrade === 'SPDY/3.1') return readSpdy(bytes);
   assert.equal(upgrade, 'websocket');
   const payloads: Buffer[] = [];
-  let rest = bytes;
-  for (let frame = serverFrame(rest); frame !== undefined; frame = serverFrame(rest)) {
-    const { opcode, payload, end } = frame;
-    assert.equal((rest[0] as number) & 0xf0, 0x80, 'whole messages, no reserved bits');
+  for (const { opcode, payload, end } of serverFrames(bytes)) {
     assert.ok([1, 2, 8, 9, 10].includes(opcode), `opcode ${opcode}`);
     if (opcode === 2) payloads.push(payload);
-    rest = rest.subarray(end);
-    if (opcode === 8) assert.equal(rest.length, 0, 'nothing behind a close frame');
+    if (opcode === 8) assert.equal(end, bytes.length, 'nothing behind a close frame');
   }
   if (subprotocol?.startsWith('SPDY') === true) readSpdy(Buffer.concat(payloads));
 }

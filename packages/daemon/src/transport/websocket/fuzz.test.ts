@@ -15,7 +15,7 @@ import { type OddEnd, serveAtRandom } from '../../testing/odd-sessions.ts';
 import { sharedReads } from '../client-reads.ts';
 import { MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import { OUTBOUND_HIGH_WATER } from '../transport.ts';
-import { randomFrom, serverFrame } from './test-frames.ts';
+import { randomFrom, serverFrames } from './test-frames.ts';
 import { type TransportTimes, WebSocketTransport } from './websocket-transport.ts';
 
 const SEED = 20_261_128;
@@ -66,18 +66,6 @@ async function socketPair(): Promise<{ readonly socket: Socket; readonly client:
   const socket = await arrival(localPort).promise;
   arrivals.delete(localPort);
   return { socket, client };
-}
-
-/** Frames of the server, as far as they are whole. */
-function framesOf(bytes: Buffer): { opcode: number; payload: Buffer }[] {
-  const frames: { opcode: number; payload: Buffer }[] = [];
-  let rest = bytes;
-  for (let frame = serverFrame(rest); frame !== undefined; frame = serverFrame(rest)) {
-    assert.equal((rest[0] as number) & 0xf0, 0x80);
-    frames.push(frame);
-    rest = rest.subarray(frame.end);
-  }
-  return frames;
 }
 
 type Ended = 'by itself' | 'by the client' | 'by a broken client';
@@ -151,7 +139,7 @@ async function serve(random: Random, socket: Socket, client: Socket): Promise<En
     model: model.meaning(sent),
     input: Buffer.concat(heard),
     end,
-    frames: framesOf(Buffer.concat(received)),
+    frames: [...serverFrames(Buffer.concat(received))],
     isReset,
   };
   // A session whose input had to wait is held by the timer that would have ended that, and holds its handlers.

@@ -14,7 +14,7 @@ import type { ForwardedConnection, PortForwardTransport } from '../port-forward.
 import { MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import { decodeBase64Fast } from './base64-text.ts';
 import { type ForwardTimes, PortForwardWebSocket } from './port-forward-transport.ts';
-import { clientFrame, serverFrame } from './test-frames.ts';
+import { clientFrame, serverFrames } from './test-frames.ts';
 
 const MIB = 1024 * 1024;
 
@@ -153,10 +153,8 @@ async function bare(
 /** Everything on a channel behind the port, of what a server has sent in binary frames and a close frame. */
 function payloadOf(received: Buffer, channel: number): Buffer {
   const found: Buffer[] = [];
-  let rest = received;
-  for (let frame = serverFrame(rest); frame !== undefined; frame = serverFrame(rest)) {
-    if (frame.opcode === 2 && frame.payload[0] === channel) found.push(frame.payload.subarray(1));
-    rest = rest.subarray(frame.end);
+  for (const { opcode, payload } of serverFrames(received)) {
+    if (opcode === 2 && payload[0] === channel) found.push(payload.subarray(1));
   }
   return Buffer.concat(found).subarray(2);
 }

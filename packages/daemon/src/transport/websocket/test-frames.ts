@@ -1,5 +1,6 @@
 // Makes the frames that a client sends, and takes those apart that it gets; for tests only.
 
+import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 
 export type ClientFrame = {
@@ -43,6 +44,19 @@ export function serverFrame(bytes: Buffer): { opcode: number; payload: Buffer; e
   const end = headBytes + length;
   if (bytes.length < end) return undefined;
   return { opcode: (bytes[0] as number) & 0x0f, payload: bytes.subarray(headBytes, end), end };
+}
+
+/** The frames that a server has sent, as far as they are whole; fails on a mask, a fragment and reserved bits, which no server of ours sends. */
+export function* serverFrames(
+  bytes: Buffer,
+): Generator<{ readonly opcode: number; readonly payload: Buffer; readonly end: number }> {
+  let at = 0;
+  for (let frame = serverFrame(bytes); frame !== undefined; frame = serverFrame(bytes.subarray(at))) {
+    assert.equal((bytes[at] as number) & 0xf0, 0x80, 'whole messages, no reserved bits');
+    assert.ok((bytes[at + 1] as number) < 0x80, 'no mask');
+    at += frame.end;
+    yield { ...frame, end: at };
+  }
 }
 
 /** A small generator with a seed, so that a failing run can be repeated. */
