@@ -1,6 +1,6 @@
 /** Runs the suites under the project's Node and sums up; see scripts/test.mjs. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -10,11 +10,21 @@ import { suites } from './suites.mjs';
 /** No test may take longer, ms: generous, so that a slow machine fails nothing, and finite, so that a hang is a failure. */
 const TEST_TIMEOUT = 600_000;
 
+/** How many failures are told again at the end; the suites' own output has all of them. */
+const MAX_TOLD = 50;
+
+/**
+ * @typedef {{ passed: number, failed: number, skipped: number }} Counts
+ * @typedef {{ test: string, where: string, error: string }} Failure
+ * @typedef {Counts & { failures: Failure[] }} Outcome
+ */
+
 const chosen = process.argv.slice(2);
 const scratch = mkdtempSync(join(tmpdir(), 'berth-test-'));
 process.on('exit', () => rmSync(scratch, { recursive: true, force: true }));
 
 const totals = { passed: 0, failed: 0, skipped: 0 };
+const failures = [];
 const times = [];
 for (const suite of select()) {
   const start = performance.now();
@@ -23,10 +33,14 @@ for (const suite of select()) {
   totals.passed += counts.passed;
   totals.failed += counts.failed;
   totals.skipped += counts.skipped;
+  failures.push(...counts.failures);
   times.push(
     `${suite.name}: ${counts.passed} passed, ${counts.failed} failed in ${((performance.now() - start) / 1000).toFixed(1)} s`,
   );
 }
+// After thousands of lines: whoever reads only the end of a run finds there what to look at.
+if (failures.length > 0) console.log(`\n== failed\n${failures.slice(0, MAX_TOLD).map(tell).join('\n')}`);
+if (failures.length > MAX_TOLD) console.log(`... and ${failures.length - MAX_TOLD} more`);
 console.log(`\n${times.join('\n')}`);
 if (totals.passed + totals.failed === 0) {
   console.log('no test ran');
@@ -53,13 +67,13 @@ function select() {
   return all.map((suite) => ({ ...suite, files: files(suite) })).filter((suite) => suite.files.length > 0);
 }
 
-/** @param {import('./suites.mjs').Suite} suite */
+/** @param {import('./suites.mjs').Suite} suite @returns {Outcome} */
 function runFiles({ name, files, jobs }) {
   const report = join(scratch, `${name}.json`);
   const reporters = [
     '--test-reporter=spec',
     '--test-reporter-destination=stdout',
-    `--test-reporter=${join(root, 'scripts/test/count-reporter.mjs')}`,
+    `--test-reporter=${join(root, 'scripts/test/outcome-reporter.mjs')}`,
     `--test-reporter-destination=${report}`,
   ];
   const args = [
@@ -72,13 +86,16 @@ function runFiles({ name, files, jobs }) {
     ...files,
   ];
   const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
-  const counts = lastCounts(report);
+  const outcome = readOutcome(report);
   // A run that failed without a failed test (a file that cannot be loaded, a crash) must not look like a success.
-  if (status !== 0 && counts.failed === 0) counts.failed = 1;
-  return counts;
+  if (status !== 0 && outcome.failed === 0) {
+    outcome.failed = 1;
+    outcome.failures.push({ test: `${name}: the run itself`, where: '', error: `status ${status}, with no failed test` });
+  }
+  return outcome;
 }
 
-/** The shim's own tests in C; each line `ok ...` or `not ok ...` is one. */
+/** The shim's own tests in C; each line `ok ...` or `not ok ...` is one. @returns {Outcome} */
 function runMake() {
   const { status, stdout } = spawnSync('make', ['-s', '-C', 'shim', 'test'], {
     cwd: root,
@@ -88,18 +105,36 @@ function runMake() {
   });
   process.stdout.write(stdout);
   const passed = stdout.match(/^ok\b/gm)?.length ?? 0;
-  const failed = stdout.match(/^not ok\b/gm)?.length ?? 0;
-  return { passed: passed === 0 && status === 0 ? 1 : passed, failed: status !== 0 && failed === 0 ? 1 : failed, skipped: 0 };
-}
-
-function lastCounts(report) {
-  try {
-    return JSON.parse(readFileSync(report, 'utf8').trim().split('\n').at(-1) ?? '');
-  } catch {
-    return { passed: 0, failed: 0, skipped: 0 };
+  const failures = (stdout.match(/^not ok\b.*/gm) ?? []).map((error) => ({ test: 'shim in C', where: 'shim/test', error }));
+  if (status !== 0 && failures.length === 0) {
+    failures.push({ test: 'shim in C', where: 'shim/test', error: `make ended with status ${status}` });
   }
+  return { passed: passed === 0 && status === 0 ? 1 : passed, failed: failures.length, skipped: 0, failures };
 }
 
+/** @returns {Outcome} */
+function readOutcome(report) {
+  const none = { passed: 0, failed: 0, skipped: 0 };
+  if (!existsSync(report)) return { ...none, failures: [] };
+  const lines = readFileSync(report, 'utf8')
+    .trim()
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));
+  return { ...none, ...lines.find((line) => 'passed' in line), failures: lines.filter((line) => 'test' in line) };
+}
+
+/** @param {Outcome} left @param {Outcome} right @returns {Outcome} */
 function add(left, right) {
-  return { passed: left.passed + right.passed, failed: left.failed + right.failed, skipped: left.skipped + right.skipped };
+  return {
+    passed: left.passed + right.passed,
+    failed: left.failed + right.failed,
+    skipped: left.skipped + right.skipped,
+    failures: [...left.failures, ...right.failures],
+  };
+}
+
+/** @param {Failure} failure */
+function tell({ test, where, error }) {
+  return `* ${test}${where === '' ? '' : ` (${where})`}\n  ${error.replaceAll('\n', '\n  ')}`;
 }
