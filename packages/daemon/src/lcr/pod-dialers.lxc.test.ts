@@ -135,6 +135,33 @@ describe('dialing', { timeout: 120_000 }, () => {
     assert.equal((await echo(socket, Buffer.from('later'))).toString(), 'later');
   });
 
+  test('a dialer is not ended in the middle of a dial by the rest that it had after several at once', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const dialers = new PodDialers(SHIM, 30_000);
+    t.after(() => dialers.close());
+    const first = await dialers.dial('p', netns, 7, never);
+    first.destroy();
+    const [pid = 0] = dialerPids(netns);
+    // Refusals that come in one piece.
+    process.kill(pid, 'SIGSTOP');
+    const refused = Promise.allSettled(Array.from({ length: 20 }, () => dialers.dial('p', netns, 72, never)));
+    process.kill(pid, 'SIGCONT');
+    for (const outcome of await refused) assert.equal(outcome.status, 'rejected');
+    process.kill(pid, 'SIGSTOP');
+    const dialed = dialers.dial('p', netns, 7, never);
+    t.mock.timers.tick(30_000);
+    process.kill(pid, 'SIGCONT');
+    assert.equal((await echo(await dialed, Buffer.from('here'))).toString(), 'here');
+    assert.deepEqual(dialerPids(netns), [pid]);
+    // That was its last dial.
+    t.mock.timers.tick(29_999);
+    assert.deepEqual([dialers.size, dialerPids(netns)], [1, [pid]]);
+    t.mock.timers.tick(1);
+    t.mock.timers.reset();
+    for (let i = 0; i < 200 && dialerPids(netns).length > 0; i++) await sleep(20);
+    assert.deepEqual([dialers.size, dialerPids(netns)], [0, []]);
+  });
+
   test('a dial is given up with its signal, by the dialer as well', async (t) => {
     const script = `require('node:net').createServer().listen({ host: '127.0.0.1', port: 9, backlog: 1 }, () => console.log('ready'));`;
     const deaf = spawn('nsenter', [`--net=${netns}`, process.execPath, '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });

@@ -69,9 +69,15 @@ export class PodDialers {
     } finally {
       if (this.#dialers.get(podId) === entry) {
         if (entry.dialer.ended) this.#dialers.delete(podId);
-        else if (entry.dialer.pending === 0) entry.idle = setTimeout(() => void this.end(podId), this.#idleMs).unref();
+        else if (entry.dialer.pending === 0) this.#rest(podId, entry);
       }
     }
+  }
+
+  /** Several dials may end before the first of them comes to here: the dialer has one timer, or one would end it in the middle of a dial. */
+  #rest(podId: string, entry: Entry): void {
+    clearTimeout(entry.idle);
+    entry.idle = setTimeout(() => void this.end(podId), this.#idleMs).unref();
   }
 
   #entry(podId: string, netns: string): Entry {
