@@ -33,12 +33,9 @@ test('failures are kept with their names and errors, parents are not failures of
     const { NODE_TEST_CONTEXT: _, ...env } = process.env;
     const run = spawnSync(process.execPath, ['--test', `--test-reporter=${REPORTER}`, file], { env, encoding: 'utf8' });
     assert.equal(run.status, 1);
-    const lines: unknown[] = run.stdout
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line));
-    const numbers = lines.pop();
-    const failures = lines.map((line) => line as { test: string; where: string; error: string });
+    const lines = run.stdout.trim().split('\n');
+    const numbers: unknown = JSON.parse(lines.pop() ?? '');
+    const failures = lines.map((line) => JSON.parse(line) as { test: string; where: string; error: string });
     assert.deepEqual(
       failures.map((failure) => failure.test),
       ['outer > inner > deep', 'outer > later', 'parent > child'],
