@@ -3,12 +3,15 @@
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import { test } from 'node:test';
-import { InputQueue } from './input-queue.ts';
+import { keptBytes } from '../testing/collect-garbage.ts';
+import { type InputEvents, InputQueue } from './input-queue.ts';
+
+const PATIENCE_MS = 30_000;
 
 function recorded(pauseAfter = Number.POSITIVE_INFINITY): { queue: InputQueue; events: string[] } {
   const events: string[] = [];
   let left = pauseAfter;
-  const queue: InputQueue = new InputQueue({
+  const heard: InputEvents = {
     stdin: (chunk) => {
       events.push(chunk.length > 20 ? `stdin of ${chunk.length}` : chunk.toString());
       left -= 1;
@@ -16,7 +19,8 @@ function recorded(pauseAfter = Number.POSITIVE_INFINITY): { queue: InputQueue; e
     },
     stdinEof: () => events.push('EOF'),
     closed: (reason) => events.push(`closed ${reason}`),
-  });
+  };
+  const queue = new InputQueue(heard, PATIENCE_MS);
   return { queue, events };
 }
 
@@ -78,6 +82,44 @@ test('discarding gives up the waiting input and says closed', () => {
   assert.deepEqual(events, ['closed gone']);
 });
 
+/** A queue whose client has gone while input waits. */
+function left(): ReturnType<typeof recorded> {
+  const both = recorded();
+  both.queue.pause();
+  both.queue.push(big('1'));
+  both.queue.eof();
+  both.queue.close('gone');
+  both.queue.close('again');
+  return both;
+}
+
+test('input that nobody takes after the client has gone is given up in time', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { events } = left();
+  t.mock.timers.tick(PATIENCE_MS - 1);
+  assert.deepEqual(events, []);
+  t.mock.timers.tick(1);
+  assert.deepEqual(events, ['closed gone']);
+});
+
+for (const [how, end] of [
+  ['has been taken', (queue: InputQueue) => queue.resume()],
+  ['is not wanted any more', (queue: InputQueue) => queue.stop()],
+] as const) {
+  test(`when input of a client that has gone ${how}, nothing keeps its session`, async () => {
+    // In a function of its own, so that no variable of this one refers to the queue.
+    const make = (): WeakRef<InputQueue> => {
+      const { queue } = left();
+      end(queue);
+      queue.close('late');
+      return new WeakRef(queue);
+    };
+    const kept = make();
+    await keptBytes();
+    assert.equal(kept.deref(), undefined);
+  });
+}
+
 test('a stopped queue says nothing', () => {
   const { queue, events } = recorded();
   queue.pause();
@@ -91,7 +133,8 @@ test('a stopped queue says nothing', () => {
 
 test('what waits is copied, since the memory of a read is used again', () => {
   const chunks: Buffer[] = [];
-  const queue = new InputQueue({ stdin: (chunk) => chunks.push(chunk), stdinEof: () => undefined, closed: () => undefined });
+  const heard: InputEvents = { stdin: (chunk) => chunks.push(chunk), stdinEof: () => undefined, closed: () => undefined };
+  const queue = new InputQueue(heard, PATIENCE_MS);
   const read = Buffer.alloc(64 * 1024);
   const sizes = [1, 2_000, 40_000];
   const pushAll = (): void => {

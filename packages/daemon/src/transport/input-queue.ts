@@ -28,9 +28,13 @@ export class InputQueue {
   #eof = false;
   #closedReason: string | undefined;
   #done = false;
+  readonly #patienceMs: number;
+  #patience: NodeJS.Timeout | undefined;
 
-  constructor(events: InputEvents) {
+  /** `patienceMs`: for how long input of a client that has gone may wait to be taken. */
+  constructor(events: InputEvents, patienceMs: number) {
     this.#events = events;
+    this.#patienceMs = patienceMs;
   }
 
   /** What waits, with the cost of holding it. */
@@ -56,11 +60,12 @@ export class InputQueue {
     this.#deliver();
   }
 
-  /** The connection is gone: said after everything that came before it. */
+  /** The connection is gone: said after everything that came before it. A container that reads none of that does not hold the session for ever. */
   close(reason: string): void {
     this.flush();
     this.#closedReason ??= reason;
     this.#deliver();
+    if (!this.#done) this.#patience ??= setTimeout(() => this.discard(), this.#patienceMs).unref();
   }
 
   pause(): void {
@@ -74,7 +79,7 @@ export class InputQueue {
 
   /** Nothing is handed on any more, `closed` neither. */
   stop(): void {
-    this.#done = true;
+    this.#end();
     this.#forget();
   }
 
@@ -115,8 +120,14 @@ export class InputQueue {
       this.#events.stdinEof();
     }
     if (this.#closedReason === undefined || this.#done) return;
-    this.#done = true;
+    this.#end();
     this.#events.closed(this.#closedReason);
+  }
+
+  /** The timer would keep the session for as long. */
+  #end(): void {
+    this.#done = true;
+    clearTimeout(this.#patience);
   }
 
   #forget(): void {

@@ -4,7 +4,7 @@ import type { Buffer } from 'node:buffer';
 import { encodeStatus, SizeDecoder } from '@berth/attach-protocol';
 import { Deadline } from '../../util/deadline.ts';
 import type { ByteChannel } from '../byte-channel.ts';
-import { InputQueue } from '../input-queue.ts';
+import { type InputEvents, InputQueue } from '../input-queue.ts';
 import { LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import type { OutputStream, SessionStatus, Transport, TransportHandlers } from '../transport.ts';
 import type { RequestedStreams } from '../upgrade.ts';
@@ -86,11 +86,12 @@ export class SpdyTransport implements Transport {
     this.#requested = requested;
     this.#times = times;
     this.#output = new GatedOutput((stream, chunk) => this.#streams.get(stream)?.write(chunk));
-    this.#input = new InputQueue({
+    const input: InputEvents = {
       stdin: (chunk) => this.#handlers?.stdin(chunk),
       stdinEof: () => this.#handlers?.stdinEof(),
       closed: (reason) => this.#handlers?.closed(reason),
-    });
+    };
+    this.#input = new InputQueue(input, times.lostInputMs);
     this.#connection = new SpdyConnection(
       channel,
       { maxStreams: MAX_SESSION_STREAMS, unreadSignMs: times.unreadSignMs, lostInputMs: times.lostInputMs },
@@ -218,7 +219,7 @@ export class SpdyTransport implements Transport {
     if (!open) return;
     this.#state = 'lost';
     this.#lossReason = message;
-    this.#closeInput();
+    this.#input.close(this.#lossReason);
   }
 
   /** The order that clients rely on: all output, the ends of the streams, the status, the end of the connection. */
@@ -254,18 +255,12 @@ export class SpdyTransport implements Transport {
       this.#lossReason = reason;
     }
     this.#output.discard();
-    if (this.#state === 'lost') this.#closeInput();
+    if (this.#state === 'lost') this.#input.close(this.#lossReason);
   }
 
   #closed(): void {
     this.#timer?.cancel();
     this.#state = 'closed';
     this.#gone.resolve();
-  }
-
-  /** `closed` comes after the input before it; a container that reads none of that does not hold the session for ever. */
-  #closeInput(): void {
-    this.#input.close(this.#lossReason);
-    if (this.#input.bytes > 0) setTimeout(() => this.#input.discard(), this.#times.lostInputMs).unref();
   }
 }

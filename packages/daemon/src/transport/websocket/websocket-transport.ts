@@ -12,7 +12,7 @@ import { ChannelReader } from './channel-reader.ts';
 import { LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import { CLOSE_CODE, MAX_MESSAGE_BYTES } from './constants.ts';
 import { type FrameEvents, FrameParser } from './frame-parser.ts';
-import { InputQueue } from '../input-queue.ts';
+import { type InputEvents, InputQueue } from '../input-queue.ts';
 import { KEEPALIVE_TIMES, Keepalive, type KeepaliveTimes } from './keepalive.ts';
 import { destroyWhenWritten, LINGER_TIMES, type LingerTimes, linger, lingerForPeer } from '../linger.ts';
 import { tcpKey } from '../tcp-table.ts';
@@ -77,11 +77,12 @@ export class WebSocketTransport implements Transport {
     this.#subprotocol = protocol;
     this.#times = times;
     this.#sender = new MessageSender(socket, protocol);
-    this.#input = new InputQueue({
+    const input: InputEvents = {
       stdin: (chunk) => this.#handlers?.stdin(chunk),
       stdinEof: () => this.#handlers?.stdinEof(),
       closed: (reason) => this.#handlers?.closed(reason),
-    });
+    };
+    this.#input = new InputQueue(input, times.lostInputMs);
     this.#parser = this.#makeParser();
     // Only programs send input by the megabyte, and those have no terminal.
     const isFlooded = streams.stdin && !streams.tty;
@@ -244,7 +245,7 @@ export class WebSocketTransport implements Transport {
     this.#lossReason = reason;
     this.#stop();
     linger(this.#socket, this.#times.linger);
-    this.#closeInput();
+    this.#input.close(this.#lossReason);
   }
 
   /** No more output behind what is queued, and input flows again so that nothing unread turns the end into a reset. */
@@ -258,13 +259,7 @@ export class WebSocketTransport implements Transport {
     this.#keepalive.stop();
     const finishing = this.#state === 'finishing';
     this.#state = 'closed';
-    if (!finishing && this.#handlers !== undefined) this.#closeInput();
+    if (!finishing && this.#handlers !== undefined) this.#input.close(this.#lossReason);
     this.#gone.resolve();
-  }
-
-  /** `closed` comes after the input before it; a container that reads none of that does not hold the session for ever. */
-  #closeInput(): void {
-    this.#input.close(this.#lossReason);
-    if (this.#input.bytes > 0) setTimeout(() => this.#input.discard(), this.#times.lostInputMs).unref();
   }
 }
