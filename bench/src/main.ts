@@ -15,7 +15,7 @@ import { otherRuntime } from './runtimes/other.ts';
 import type { RuntimeUnderTest } from './runtimes/runtime.ts';
 import type { Bench } from './scenario.ts';
 import { SCENARIOS } from './scenarios/all.ts';
-import { makeWorkspace } from './workspace.ts';
+import { makeWorkspace, type Workspace } from './workspace.ts';
 
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
 const CACHE = join(REPOSITORY, '.cache');
@@ -33,7 +33,7 @@ const compileAgent = async (program: string): Promise<void> => {
   await compile('musl-gcc').catch(async () => await compile('cc'));
 };
 
-const startRuntimes = async (options: Options, dir: string, agent: string, stack: AsyncDisposableStack) => {
+const startRuntimes = async (options: Options, { dir, state }: Workspace, agent: string, stack: AsyncDisposableStack) => {
   const runtimes: RuntimeUnderTest[] = [];
   const add = (runtime: RuntimeUnderTest): void => {
     runtimes.push(stack.use(runtime));
@@ -41,12 +41,12 @@ const startRuntimes = async (options: Options, dir: string, agent: string, stack
   };
   if (!options.withoutBerth) {
     const { source, cpuProf: profile } = options;
-    const berth = await startBerth({ dir: join(dir, 'b'), repository: REPOSITORY, image: IMAGE, source, profile });
-    add(berth);
+    const folders = { dir: join(dir, 'b'), state: join(state, 'b') };
+    add(await startBerth({ ...folders, repository: REPOSITORY, image: IMAGE, source, profile }));
   }
   if (options.withContainerd) {
     const programs = await fetchPeer(join(CACHE, 'bench-peer'));
-    add(await startContainerd({ dir: join(dir, 'c'), programs, image: IMAGE, agent }));
+    add(await startContainerd({ dir: join(dir, 'c'), state: join(state, 'c'), programs, image: IMAGE, agent }));
   }
   if (options.peer !== undefined) {
     add(await otherRuntime({ name: 'peer', socket: options.peer, image: 'busybox:latest' }));
@@ -63,13 +63,14 @@ const bench = async (options: Options): Promise<number> => {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.reject(new Interrupted()));
   interrupted.promise.catch(() => {});
 
-  const { dir } = stack.use(await makeWorkspace());
+  const workspace = stack.use(await makeWorkspace());
+  const { dir } = workspace;
   const agent = join(dir, 'agent');
   await compileAgent(agent);
   const machine = await describeMachine();
   let folders = 0;
   const context: Bench = { agent, quick: options.quick, note, newFolder: (name) => join(dir, `w${++folders}-${name}`) };
-  const runtimes = await startRuntimes(options, dir, agent, stack);
+  const runtimes = await startRuntimes(options, workspace, agent, stack);
   console.log([machineLine(machine), ...runtimes.map(({ name, version }) => `${name}: ${version}`)].join('\n'));
   if (options.quick) console.log('a quick run: the numbers show that it works, not how fast');
 

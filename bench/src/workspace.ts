@@ -1,4 +1,4 @@
-/** The benchmark's folder: where everything lives that it makes, and how nothing of it stays. */
+/** The benchmark's folders: where everything lives that it makes, and how nothing of it stays. */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,17 +7,25 @@ import { exec } from './exec.ts';
 /** Paths of unix sockets have 107 bytes; a short folder leaves room for what runtimes put below it. */
 const PREFIX = 'bb-';
 
-export type Workspace = AsyncDisposable & { readonly dir: string };
+/** Where runtimes have their state unless they are told otherwise; in memory (scripts/bench.mjs). */
+const RUN = '/run';
+
+/** `dir`: on the disk; `state`: where the state of runtimes lives. */
+export type Workspace = AsyncDisposable & { readonly dir: string; readonly state: string };
 
 export const makeWorkspace = async (): Promise<Workspace> => {
-  const dir = await mkdtemp(join(tmpdir(), PREFIX));
-  return {
-    dir,
-    [Symbol.asyncDispose]: async () => {
-      await unmountBelow(dir);
-      await rm(dir, { recursive: true, force: true, maxRetries: 3 });
-    },
+  await using stack = new AsyncDisposableStack();
+  const folder = async (parent: string): Promise<string> => {
+    const path = await mkdtemp(join(parent, PREFIX));
+    stack.defer(async () => {
+      await unmountBelow(path);
+      await rm(path, { recursive: true, force: true, maxRetries: 3 });
+    });
+    return path;
   };
+  const [dir, state] = [await folder(tmpdir()), await folder(RUN)];
+  const owned = stack.move();
+  return { dir, state, [Symbol.asyncDispose]: async () => await owned.disposeAsync() };
 };
 
 /** A daemon that was killed leaves mounts behind; removing their folders would empty what is mounted. */

@@ -44,10 +44,12 @@ export function must(what, command, args, options) {
  * ends as it ends. By absolute path, because a shell may remember where the older `node` was.
  * @param {readonly string[]} args
  * @param {NodeJS.ProcessEnv} [env]
+ * @param {readonly string[]} [before] a command that ends by executing what follows it, as `env` does
  * @returns {Promise<never>}
  */
-export function becomeProjectNode(args, env = process.env) {
-  const child = spawn(projectNode, args, { cwd: process.cwd(), env, stdio: 'inherit' });
+export function becomeProjectNode(args, env = process.env, before = []) {
+  const [command, ...rest] = [...before, projectNode, ...args];
+  const child = spawn(command, rest, { cwd: process.cwd(), env, stdio: 'inherit' });
   // The terminal sends SIGINT to the child as well; there the child decides, and this process must outlive it to report how it ended.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) {
     process.on(signal, () => {

@@ -21,6 +21,8 @@ const CGROUP = 'k8s.io';
 export type ContainerdOptions = {
   /** An empty folder of its own. */
   readonly dir: string;
+  /** Another one, for its state. */
+  readonly state: string;
   /** Folder with containerd, its shim, ctr and runc. */
   readonly programs: string;
   /** Archive of the default image. */
@@ -30,13 +32,13 @@ export type ContainerdOptions = {
 };
 
 /** Starts it, imports the images, waits until it answers. */
-export const startContainerd = async ({ dir, programs, image, agent }: ContainerdOptions): Promise<RuntimeUnderTest> => {
+export const startContainerd = async ({ dir, state, programs, image, agent }: ContainerdOptions): Promise<RuntimeUnderTest> => {
   await using stack = new AsyncDisposableStack();
   await mkdir(dir, { recursive: true, mode: 0o700 });
   stack.use(removeWhatComes(FIXED_FOLDERS));
   stack.defer(async () => await removeCgroup(CGROUP));
   const [socket, config, pause] = [join(dir, 'containerd.sock'), join(dir, 'config.toml'), join(dir, 'pause.tar')];
-  await writeFile(config, configuration(dir, socket, join(programs, 'runc')));
+  await writeFile(config, configuration(dir, state, socket, join(programs, 'runc')));
   await writeFile(pause, await pauseImage(agent, PAUSE_IMAGE));
   // containerd looks for its shim on the path.
   const path = `PATH=${programs}:${process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin'}`;
@@ -57,9 +59,9 @@ export const startContainerd = async ({ dir, programs, image, agent }: Container
 };
 
 /** Everything not said here is containerd's default. */
-const configuration = (dir: string, socket: string, runc: string): string => `version = 3
+const configuration = (dir: string, state: string, socket: string, runc: string): string => `version = 3
 root = '${join(dir, 'root')}'
-state = '${join(dir, 'state')}'
+state = '${state}'
 disabled_plugins = ['io.containerd.nri.v1.nri']
 [grpc]
   address = '${socket}'

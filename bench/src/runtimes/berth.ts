@@ -14,6 +14,8 @@ const IMAGE = 'busybox:latest';
 export type BerthOptions = {
   /** An empty folder of its own. */
   readonly dir: string;
+  /** Another one, for its state. */
+  readonly state: string;
   /** Absolute path of the repository. */
   readonly repository: string;
   /** Archive of the default image. */
@@ -24,12 +26,19 @@ export type BerthOptions = {
 };
 
 /** Starts it and waits until it answers. */
-export const startBerth = async ({ dir, repository, image, source = false, profile }: BerthOptions): Promise<RuntimeUnderTest> => {
+export const startBerth = async ({
+  dir,
+  state,
+  repository,
+  image,
+  source = false,
+  profile,
+}: BerthOptions): Promise<RuntimeUnderTest> => {
   await using stack = new AsyncDisposableStack();
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const cgroup = `berth-bench-${process.pid}`;
   stack.defer(async () => await removeCgroup(cgroup));
-  const [config, node, state] = [join(dir, 'berthd.toml'), join(dir, 'node'), join(dir, 'run')];
+  const [config, node] = [join(dir, 'berthd.toml'), join(dir, 'node')];
   // Nothing else may share the program's pages, or the daemon's share of them would look smaller than it is.
   await copyFile(process.execPath, node);
   await writeFile(config, `[runtime]\ncgroup_parent = "${cgroup}"\n`);
