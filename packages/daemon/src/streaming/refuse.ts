@@ -12,11 +12,14 @@ export function refuseRequest(response: ServerResponse, refusal: Refusal): void 
   response.writeHead(refusal.status, headersOf(refusal)).end(bodyOf(refusal));
 }
 
-/** Refuses on a connection that was handed over for an upgrade: the answer, FIN, and what comes is discarded until the client closes. */
-export function refuseUpgrade(socket: Duplex, refusal: Refusal): void {
+/**
+ * Refuses on a connection that was handed over for an upgrade: the answer, FIN, and what comes is discarded until the client closes.
+ * Without content for `HEAD` (RFC 9110, section 9.3.2).
+ */
+export function refuseUpgrade(socket: Duplex, method: string, refusal: Refusal): void {
   const head = Object.entries(headersOf(refusal)).flatMap(([name, value]) => [value].flat().map((one) => `${name}: ${one}\r\n`));
   leaveToItsEnd(socket);
-  socket.end(`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}\r\n${head.join('')}\r\n${bodyOf(refusal)}`);
+  socket.end(`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}\r\n${head.join('')}\r\n${method === 'HEAD' ? '' : bodyOf(refusal)}`);
 }
 
 /** Says nothing on a connection that was handed over for an upgrade, and that an answer to an earlier request ends. */

@@ -57,14 +57,29 @@ const onTheWire = (url: string, ...more: readonly string[]): string => {
   return [`GET ${new URL(url).pathname} HTTP/1.1`, 'host: x', ...lines, ...more, '', ''].join('\r\n');
 };
 
-/** Sends all of it at once, reads to the end of the connection; gives the statuses. */
-async function statuses(url: string, request: string): Promise<string[]> {
+/** Sends all of it at once, reads to the end of the connection. */
+async function answered(url: string, request: string): Promise<string> {
   const socket = connect(Number(new URL(url).port), '127.0.0.1');
   socket.write(request);
   let answer = '';
   for await (const chunk of socket) answer += String(chunk);
-  return [...answer.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status ?? '');
+  return answer;
 }
+
+/** The same; gives the statuses. */
+const statuses = async (url: string, request: string): Promise<string[]> =>
+  [...(await answered(url, request)).matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status ?? '');
+
+test('HEAD is refused without content, with an upgrade as without', async () => {
+  await using fixture = await startServer(hold);
+  const url = fixture.server.issue(ticketOf());
+  for (const more of ['', 'Upgrade: websocket\r\nConnection: Upgrade\r\n']) {
+    const answer = await answered(url, `HEAD ${new URL(url).pathname} HTTP/1.1\r\nHost: x\r\n${more}\r\n`);
+    assert.match(answer, /^HTTP\/1\.1 40[045] [^]*\r\nContent-Length: [1-9]\d*\r\n[^]*\r\n\r\n$/);
+    assert.equal(answer.indexOf('\r\n\r\n'), answer.length - 4);
+  }
+  assert.equal(fixture.server.tickets, 1);
+});
 
 test('an upgrade behind another request, or with a body that is not all there, becomes no session and keeps its ticket', async () => {
   await using fixture = await startServer(hold);

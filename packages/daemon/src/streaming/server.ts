@@ -199,7 +199,7 @@ export class StreamingServer implements AsyncDisposable {
     if (!('ticket' in admitted)) {
       this.#log.debug({ remote: socket.remoteAddress, status: admitted.status, reason: admitted.message }, 'upgrade refused');
       this.live.refused(admitted.status);
-      return refuseUpgrade(socket, admitted);
+      return refuseUpgrade(socket, request.method ?? '', admitted);
     }
     try {
       this.#open(admitted.ticket, admitted.routed, socket, head);
