@@ -56,6 +56,7 @@ class SpawnerProcess {
   #received: Buffer = Buffer.alloc(0);
   #stderr = '';
   #fault: Error | undefined;
+  #keepsAlive = true;
 
   constructor(shim: string) {
     this.#child = spawn(shim, ['spawn'], {
@@ -108,6 +109,8 @@ class SpawnerProcess {
 
   /** Only while somebody waits for it: a program without a daemon's sockets must be able to end. */
   #keepAlive(busy: boolean): void {
+    if (this.ended || busy === this.#keepsAlive) return;
+    this.#keepsAlive = busy;
     for (const one of [this.#child, this.#child.stdin, this.#child.stdout, this.#child.stderr] as readonly ({
       ref(): unknown;
       unref(): unknown;
