@@ -19,7 +19,9 @@ export function refuseRequest(response: ServerResponse, refusal: Refusal): void 
 export function refuseUpgrade(socket: Duplex, method: string, refusal: Refusal): void {
   const head = Object.entries(headersOf(refusal)).flatMap(([name, value]) => [value].flat().map((one) => `${name}: ${one}\r\n`));
   leaveToItsEnd(socket);
-  socket.end(`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}\r\n${head.join('')}\r\n${method === 'HEAD' ? '' : bodyOf(refusal)}`);
+  socket.end(
+    `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}\r\n${head.join('')}\r\n${method === 'HEAD' ? '' : bodyOf(refusal)}`,
+  );
 }
 
 /** Says nothing on a connection that was handed over for an upgrade, and that an answer to an earlier request ends. */
