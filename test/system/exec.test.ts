@@ -64,7 +64,7 @@ function programs(): string[] {
     ({ pid, state, command }) =>
       state !== 'Z' && !/^sleep 1000$|while :|lxc-start/.test(command) && cgroupOf(pid).includes(container.id),
   );
-  const shims = listProcesses().filter(({ command }) => command.startsWith(`${daemon.state}/bin/berth-shim`));
+  const shims = listProcesses().filter(({ command }) => command.startsWith(`${daemon.state}/bin/berth-shim run`));
   return [...inside, ...shims.slice(1)].map(({ pid, command }) => `${pid} ${command}`);
 }
 
