@@ -43,7 +43,7 @@ struct job {
 
 struct spawner {
   int epoll, children;
-  size_t have;
+  size_t have, touched;  // of the requests: what is there, and how far there was anything
   uint8_t *requests;
   struct job jobs[MAX_JOBS];
 };
@@ -211,6 +211,7 @@ static bool requests_read(struct spawner *spawner) {
   if (n < 0) return errno == EAGAIN || errno == EINTR;
   if (n == 0) return false;
   spawner->have += (size_t)n;
+  if (spawner->have > spawner->touched) spawner->touched = spawner->have;
   size_t at = 0;
   while (spawner->have - at >= HEAD_BYTES) {
     uint8_t *frame = spawner->requests + at;
@@ -228,7 +229,10 @@ static bool requests_read(struct spawner *spawner) {
   spawner->have -= at;
   memmove(spawner->requests, spawner->requests + at, spawner->have);
   // Settings of containers are secrets, and may be large.
-  if (spawner->have == 0) drop_pages(spawner->requests, at);
+  if (spawner->have == 0) {
+    drop_pages(spawner->requests, spawner->touched);
+    spawner->touched = 0;
+  }
   return true;
 }
 
