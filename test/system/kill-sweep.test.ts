@@ -178,6 +178,10 @@ test(`${MOMENTS.length} kills in the midst of an import, exec sessions and port-
   await using _server = await PodServer.start(daemon, pod.id);
   const container = await runContainer(daemon, pod, 'while :; do sleep 1000; done');
   const before = await container.pids();
+  // Its own sleep is no stranger, once it is there.
+  await eventually('init sleeps', () =>
+    listProcesses().some(({ ppid, command }) => ppid === before.init && command === 'sleep 1000'),
+  );
   const file = join(daemon.dir, 'app.tar');
   writeFileSync(file, archive);
   const importArchive = async () => await berth(daemon, ['image', 'import', file, '--name', IMAGE]);

@@ -96,7 +96,8 @@ for (const protocol of ['WebSocket', 'SPDY'] as const)
         bytes: stdout.bytes,
         sha256: stdout.sha256(),
         stderr: stderr.bytes,
-        status: status?.status,
+        // With its message where it is another one.
+        status: status?.status === 'Success' ? 'Success' : status,
         closed,
         faults,
       }));
