@@ -281,6 +281,41 @@ test('from the start, what was rotated away is passed over; who has begun, or be
   }
 });
 
+test('a shim that leaves between saying that a line is only in its ring and being asked to write it: the log has it', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'berth-hub-'));
+  const logPath = join(folder, '0.log');
+  const shim = new ModelShim(logPath, 64 * 1024);
+  try {
+    const hub = modelHub(shim, { logPath, liveBufferBytes: 64 * 1024 });
+    const client = new Client();
+    client.room = 1;
+    client.cursor = hub.open(await hub.claim(), 'now', { stdout: true, stderr: true }, client);
+    shim.write(1, Buffer.from('begin '));
+    shim.write(1, Buffer.alloc(5_000, 'of a line'));
+    // What the shim says to a daemon that was late.
+    hub.gap(6, shim.next);
+    const locate = shim.locate.bind(shim);
+    let answered = false;
+    shim.locate = async (offset) => {
+      const where = await locate(offset);
+      if (where.kind === 'ring' && offset !== undefined && !answered) {
+        answered = true;
+        shim.exit();
+        await shim.left;
+      }
+      return where;
+    };
+    client.give(Number.POSITIVE_INFINITY);
+    while (client.end === undefined) await sleep(1);
+    assert.ok(answered);
+    assert.equal(client.end.kind, 'exit', client.end.kind === 'failed' ? client.end.message : '');
+    assert.ok(Buffer.concat(client.got).equals(Buffer.concat([Buffer.from('begin '), Buffer.alloc(5_000, 'of a line')])));
+  } finally {
+    shim.close();
+    await rm(folder, { recursive: true });
+  }
+});
+
 test('from the start, a file that is gone behind one that is there is a hole, also for who wants nothing of what that one has', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'berth-hub-'));
   const logPath = join(folder, '0.log');

@@ -230,8 +230,13 @@ export class OutputHub implements CursorHub {
     throw new ShimLost(`nothing is known of offset ${offset} after the container's exit`);
   }
 
+  /**
+   * Has a partial line written to the log. At its end a shim does so by itself, and then leaves: whoever has heard of a partial line right
+   * before that has nobody to ask, and finds it where everything is.
+   */
   async flush(): Promise<void> {
-    await this.#io.flush();
+    if (this.#stretches === undefined) await this.#io.flush();
+    else await this.#stretches;
   }
 
   #activate(): Promise<void> {

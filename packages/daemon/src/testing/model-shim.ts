@@ -1,6 +1,6 @@
 /** A model of a shim for tests: real log file, real rotation, a small ring, lateness on demand. Simple where the C is fast. */
 import { closeSync, fstatSync, ftruncateSync, openSync, renameSync, writeSync } from 'node:fs';
-import type { Location, ShimIo, ShimListener } from '../stdio/shim.ts';
+import { type Location, type ShimIo, type ShimListener, ShimLost } from '../stdio/shim.ts';
 import { exitRecord } from './exit-record.ts';
 
 type Piece = { readonly stream: 1 | 2; readonly offset: number; readonly data: Buffer };
@@ -28,6 +28,9 @@ export class ModelShim implements ShimIo {
   #window = 0;
   #given: { readonly end: number; readonly data: Buffer }[] = [];
   #acked = 0;
+  #gone = false;
+  readonly #holds: Promise<unknown>[] = [];
+  readonly #left = Promise.withResolvers<void>();
   /** True: the daemon does not take anything. */
   late = false;
 
@@ -89,9 +92,19 @@ export class ModelShim implements ShimIo {
     this.#openLog();
   }
 
+  /** The container has ended: it says so, and leaves as soon as nobody holds it back. */
   exit(): void {
     if (this.#logPath !== undefined) this.#flush();
     this.#listener?.exit(exitRecord(0, { offset: BigInt(this.next) }));
+    void Promise.allSettled(this.#holds).then(() => {
+      this.#gone = true;
+      this.#left.resolve();
+    });
+  }
+
+  /** Resolves when it has left. */
+  get left(): Promise<void> {
+    return this.#left.promise;
   }
 
   listen(listener: ShimListener | undefined): void {
@@ -116,7 +129,7 @@ export class ModelShim implements ShimIo {
   }
 
   async locate(offset: number | undefined): Promise<Location> {
-    await Promise.resolve();
+    await this.#asked();
     const ring: Location = { kind: 'ring', first: this.#ringFirst(), end: this.next };
     if (offset === undefined || offset >= this.#logged) return ring;
     const segment = this.#segments.find((one) => offset >= one.first && offset < one.end);
@@ -135,14 +148,22 @@ export class ModelShim implements ShimIo {
   }
 
   async flush(): Promise<void> {
-    await Promise.resolve();
+    await this.#asked();
     this.#flush();
+  }
+
+  async #asked(): Promise<void> {
+    if (this.#gone) throw new ShimLost('the connection to the shim has ended');
+    await Promise.resolve();
   }
 
   stdin(): void {}
   closeStdin(): void {}
   resize(): void {}
-  holdLeave(): void {}
+
+  holdLeave(until: Promise<unknown>): void {
+    this.#holds.push(until);
+  }
 
   async stdinState(): Promise<{ queued: number; unread: number; state: 'none' }> {
     return await Promise.resolve({ queued: 0, unread: 0, state: 'none' });
