@@ -21,7 +21,8 @@
 #define HEAD_BYTES 12u
 // The largest input is a container's settings.
 #define MAX_REQUEST_BYTES (CONFIG_MAX_BYTES + 64u * 1024)
-#define MAX_ARGUMENTS 256u
+// A pod may have 256 sysctls, each with a word before it.
+#define MAX_ARGUMENTS 1024u
 #define OUTPUT_AT_ONCE 4096u
 #define EVENTS_AT_ONCE 16
 // Programs that have not been told to have ended; the daemon keeps to it, so one more is a fault of its.
@@ -289,7 +290,10 @@ int spawn_main(int argc) {
   // What the daemon was started with and has handed down unknowingly.
   close_fds_from(3);
   if (chdir("/") < 0) return complain("/", errno);
-  signal(SIGPIPE, SIG_IGN);
+  // It ends with the daemon, by its requests: a signal to all of a service would end the programs of a daemon that still serves. A file
+  // that may not grow is an errno. Programs find all of them as they should be.
+  static const int ignored[] = {SIGPIPE, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGXFSZ};
+  for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++) signal(ignored[i], SIG_IGN);
   sigset_t child;
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);

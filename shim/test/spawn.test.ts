@@ -105,8 +105,11 @@ test('output, errors and status of each program, in any order; signals are 255',
     sh(1, 'sleep 0.3; echo one; echo err >&2; exit 3'),
     sh(2, 'printf "a\\000b"'),
     sh(3, 'kill -9 $$'),
-    run(0xffff_ffff, ['true']),
+    run(0xffff_ffff, ['true', ...Array.from({ length: 1023 }, () => 'x')]),
   );
+  await daemon.over(2);
+  // What ends services does not end it.
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const) daemon.child.kill(signal);
   const [first, second, third, last] = await Promise.all([1, 2, 3, 0xffff_ffff].map((id) => daemon.over(id)));
   assert.deepEqual([String(first?.stdout), String(first?.stderr), first?.ended], ['one\n', 'err\n', 3]);
   assert.deepEqual([second?.stdout, second?.ended], [Buffer.from('a\0b'), 0]);
@@ -243,7 +246,7 @@ test('what is no request ends the helper, whatever it is and however it is cut',
     'input that was not said': request(1, RUN, 0, Buffer.from('\x05\0\0\0true\0input')),
     'too many words': run(
       1,
-      Array.from({ length: 257 }, () => 'x'),
+      Array.from({ length: 1025 }, () => 'x'),
     ),
     'a number that is in use': Buffer.concat([sh(1, 'sleep 2'), sh(1, 'true')]),
     'too long': Buffer.concat([Buffer.of(0, 0, 0, 1), request(1, RUN).subarray(4)]),

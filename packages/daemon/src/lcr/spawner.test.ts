@@ -105,6 +105,34 @@ test('a helper that is killed: calls under way fail and say so, the next one has
   assert.notDeepEqual(helpers(), [pid]);
 });
 
+test('what the helper would not take is refused alone, and its neighbours are served', async (t) => {
+  const spawner = spawnerFor(t);
+  const beside = spawner.run('sh', ['-c', 'sleep 0.3; echo beside']);
+  const words = (count: number): string[] => Array.from({ length: count }, () => 'x');
+  for (const [program, args, input] of [
+    ['true', words(1_024)],
+    ['true', ['x'.repeat(9 * 1024 * 1024)]],
+    ['true', [], Buffer.alloc(9 * 1024 * 1024)],
+    ['echo', ['a\0b']],
+    ['', []],
+  ] as const) {
+    await assert.rejects(spawner.run(program, args, { ...(input === undefined ? {} : { input }) }), failure(/cannot be run: /));
+  }
+  // Two words for each of the 256 sysctls that a pod may have.
+  assert.equal((await spawner.run('true', words(600))).status, 0);
+  assert.equal((await spawner.run('wc', ['-c'], { input: Buffer.alloc(8 * 1024 * 1024) })).stdout, '8388608\n');
+  assert.equal((await beside).stdout, 'beside\n');
+  assert.equal(helpers().length, 1);
+});
+
+test('the time of a program begins when it does: 128 that hang end in theirs, and the next one has all of its own', async (t) => {
+  const spawner = spawnerFor(t);
+  const hung = Array.from({ length: 128 }, () => spawner.run('sleep', ['35'], { timeoutMs: 500 }));
+  const next = spawner.run('sh', ['-c', 'sleep 0.2; echo late'], { timeoutMs: 400 });
+  for (const outcome of await Promise.allSettled(hung)) assert.equal(outcome.status, 'rejected');
+  assert.equal((await next).stdout, 'late\n');
+});
+
 test('one that cannot be started is said', async () => {
   const spawner = new Spawner('/no/such/shim');
   await assert.rejects(spawner.run('true', []), failure(/the helper that starts programs cannot be started: .*ENOENT/));
@@ -117,6 +145,9 @@ test('closing ends the helper, and calls under way; a process that has nothing e
   spawner.close();
   await waiting;
   for (let i = 0; i < 100 && helpers().length > 0; i += 1) await sleep(20);
+  assert.deepEqual(helpers(), []);
+  // What is cleaned up behind that is.
+  assert.equal((await spawner.run('sh', ['-c', 'exit 6'])).status, 6);
   assert.deepEqual(helpers(), []);
 
   const program = `import { Spawner } from ${JSON.stringify(new URL('spawner.ts', import.meta.url).href)};

@@ -2,10 +2,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { getSystemErrorMessage } from 'node:util';
 import { failed } from './refuse.ts';
-import { ENVIRONMENT, type Finished, HELPER_TIMEOUT_MS, MAX_HELPER_OUTPUT_BYTES, type Run, type RunOptions } from './spawn.ts';
+import { ENVIRONMENT, type Finished, HELPER_TIMEOUT_MS, MAX_HELPER_OUTPUT_BYTES, type Run, type RunOptions, run } from './spawn.ts';
 
 /** Programs that run at one time, as the process takes them; more wait here. */
 const MAX_JOBS = 128;
+/** What the process takes of one request: more would end it, and with it what others wait for. */
+const MAX_WORDS = 1_024;
+const MAX_PAYLOAD_BYTES = 8 * 1024 * 1024 + 48 * 1024;
 const HEAD_BYTES = 12;
 const REQUEST = { run: 1, kill: 2, leave: 3 } as const;
 const FLAG = { input: 1, ownSession: 2 } as const;
@@ -16,8 +19,11 @@ const MAX_STDERR_BYTES = 4 * 1024;
 
 type Job = {
   readonly program: string;
-  readonly args: readonly string[];
   readonly options: RunOptions;
+  /** RUN's payload. */
+  readonly payload: Buffer;
+  /** It has been handed over: its time begins. */
+  begun(): void;
   /** What it has said, cut off at the limit. */
   readonly said: { stdout: string; stderr: string };
   /** Resolves or rejects the call, once. */
@@ -29,6 +35,7 @@ type Job = {
 export class Spawner {
   readonly #shim: string;
   #process: SpawnerProcess | undefined;
+  #closed = false;
 
   /** `shim`: path of the program. */
   constructor(shim: string) {
@@ -37,12 +44,15 @@ export class Spawner {
 
   /** As `run` of spawn.ts. */
   readonly run: Run = async (program, args, options = {}) => {
+    // What is still cleaned up at the daemon's end.
+    if (this.#closed) return await run(program, args, options);
     if (this.#process === undefined || this.#process.ended) this.#process = new SpawnerProcess(this.#shim);
     return await this.#process.run(program, args, options);
   };
 
   /** Ends the process; programs that run go on, and calls that wait for them fail. */
   close(): void {
+    this.#closed = true;
     this.#process?.end();
   }
 }
@@ -84,15 +94,20 @@ class SpawnerProcess {
   }
 
   async run(program: string, args: readonly string[], options: RunOptions): Promise<Finished> {
+    const payload = payloadOf(program, args, options.input);
     const { promise, resolve, reject } = Promise.withResolvers<Finished>();
     const id = this.#freeId();
     const timeoutMs = options.timeoutMs ?? HELPER_TIMEOUT_MS;
-    const timer = setTimeout(() => {
-      this.#end(id);
-      reject(failed(`${program} ${args[0] ?? ''} did not end within ${timeoutMs / 1000} s`));
-    }, timeoutMs);
+    let timer: NodeJS.Timeout | undefined;
+    const begun = (): void => {
+      timer = setTimeout(() => {
+        this.#write(id, REQUEST.kill, 0, Buffer.alloc(0));
+        this.#leave(id);
+        reject(failed(`${program} ${args[0] ?? ''} did not end within ${timeoutMs / 1000} s`));
+      }, timeoutMs);
+    };
     this.#keepAlive(true);
-    this.#queued.set(id, { program, args, options, said: { stdout: '', stderr: '' }, resolve, reject });
+    this.#queued.set(id, { program, options, payload, begun, said: { stdout: '', stderr: '' }, resolve, reject });
     this.#sendQueued();
     try {
       return await promise;
@@ -132,9 +147,9 @@ class SpawnerProcess {
       this.#queued.delete(id);
       this.#running.set(id, job);
       const { input, firstLine } = job.options;
-      const words = Buffer.from([job.program, ...job.args].map((word) => `${word}\0`).join(''));
       const flags = (input === undefined ? 0 : FLAG.input) | (firstLine === true ? FLAG.ownSession : 0);
-      this.#write(id, REQUEST.run, flags, Buffer.concat([lengthOf(words), words, input ?? Buffer.alloc(0)]));
+      this.#write(id, REQUEST.run, flags, job.payload);
+      job.begun();
     }
   }
 
@@ -145,14 +160,6 @@ class SpawnerProcess {
     head[8] = kind;
     head[9] = flags;
     this.#child.stdin?.write(Buffer.concat([head, payload]));
-  }
-
-  /** Kills a program that takes too long. */
-  #end(id: number): void {
-    this.#queued.delete(id);
-    if (!this.#running.has(id)) return;
-    this.#write(id, REQUEST.kill, 0, Buffer.alloc(0));
-    this.#leave(id);
   }
 
   /** Its outputs are closed, and its end is nobody's business any more. */
@@ -187,6 +194,7 @@ class SpawnerProcess {
       this.#leave(id);
       return job.resolve({ status: 0, ...textOf(said) });
     }
+    if (payload.length < 4) return this.#gone('speaks another language');
     this.#running.delete(id);
     this.#sendQueued();
     const number = payload.readUInt32LE(0);
@@ -203,10 +211,17 @@ class SpawnerProcess {
   }
 }
 
-function lengthOf(bytes: Buffer): Buffer {
+/** @throws BerthError `RUNTIME_FAILED`: it is nothing that the process would take */
+function payloadOf(program: string, args: readonly string[], input: Buffer = Buffer.alloc(0)): Buffer {
+  const all = [program, ...args];
+  if (program === '' || all.some((word) => word.includes('\0')))
+    throw failed(`${program} cannot be run: a word has a NUL, or none is there`);
+  const words = Buffer.from(all.map((word) => `${word}\0`).join(''));
   const length = Buffer.alloc(4);
-  length.writeUInt32LE(bytes.length);
-  return length;
+  length.writeUInt32LE(words.length);
+  const payload = Buffer.concat([length, words, input]);
+  if (all.length > MAX_WORDS || payload.length > MAX_PAYLOAD_BYTES) throw failed(`${program} cannot be run: it is given too much`);
+  return payload;
 }
 
 function textOf({ stdout, stderr }: Job['said']): { stdout: string; stderr: string } {
