@@ -101,6 +101,9 @@ for (const protocol of ['WebSocket', 'SPDY'] as const)
         closed,
         faults,
       }));
+      // Why, where one has failed.
+      const caught = daemon.log().split('\n').filter((one) => one.includes('cannot catch up'));
+      assert.deepEqual(caught, []);
       const closed = protocol === 'SPDY' ? { how: 'end', goAways: 1 } : { code: 1000, reason: '' };
       assert.deepEqual(
         results,
