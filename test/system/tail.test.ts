@@ -102,7 +102,10 @@ for (const protocol of ['WebSocket', 'SPDY'] as const)
         faults,
       }));
       // Why, where one has failed.
-      const caught = daemon.log().split('\n').filter((one) => one.includes('cannot catch up'));
+      const caught = daemon
+        .log()
+        .split('\n')
+        .filter((one) => one.includes('cannot catch up'));
       assert.deepEqual(caught, []);
       const closed = protocol === 'SPDY' ? { how: 'end', goAways: 1 } : { code: 1000, reason: '' };
       assert.deepEqual(

@@ -1,4 +1,4 @@
-/** What `bin/berthd` gives Node: tests and benchmark run the daemon's sources as users run the daemon, or its memory would be another one's. */
+/** What `bin/berthd` gives Node: the benchmark runs the daemon as users do, or its memory would be another one's. */
 import { readFileSync } from 'node:fs';
 
 const LAUNCHER = new URL('../../../../bin/berthd', import.meta.url);
