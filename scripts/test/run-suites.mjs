@@ -1,6 +1,6 @@
 /** Runs the suites under the project's Node and sums up; see scripts/test.mjs. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -29,13 +29,13 @@ const times = [];
 for (const suite of select()) {
   const start = performance.now();
   console.log(`\n== ${suite.name} (${suite.files.length} files)`);
-  const counts = suite.name === 'shim' ? add(runMake(), runFiles(suite)) : runFiles(suite);
-  totals.passed += counts.passed;
-  totals.failed += counts.failed;
-  totals.skipped += counts.skipped;
-  failures.push(...counts.failures);
+  const outcome = suite.name === 'shim' ? add(runMake(), runFiles(suite)) : runFiles(suite);
+  totals.passed += outcome.passed;
+  totals.failed += outcome.failed;
+  totals.skipped += outcome.skipped;
+  failures.push(...outcome.failures);
   times.push(
-    `${suite.name}: ${counts.passed} passed, ${counts.failed} failed in ${((performance.now() - start) / 1000).toFixed(1)} s`,
+    `${suite.name}: ${outcome.passed} passed, ${outcome.failed} failed in ${((performance.now() - start) / 1000).toFixed(1)} s`,
   );
 }
 // After thousands of lines: whoever reads only the end of a run finds there what to look at.
@@ -112,16 +112,15 @@ function runMake() {
   return { passed: passed === 0 && status === 0 ? 1 : passed, failed: failures.length, skipped: 0, failures };
 }
 
-/** @returns {Outcome} */
+/** What a suite's report says; nothing when there is none, or when a crash has cut it off. @returns {Outcome} */
 function readOutcome(report) {
-  const none = { passed: 0, failed: 0, skipped: 0 };
-  if (!existsSync(report)) return { ...none, failures: [] };
-  const lines = readFileSync(report, 'utf8')
-    .trim()
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line));
-  return { ...none, ...lines.find((line) => 'passed' in line), failures: lines.filter((line) => 'test' in line) };
+  try {
+    const lines = readFileSync(report, 'utf8').trim().split('\n');
+    const failures = lines.map((line) => JSON.parse(line));
+    return { ...failures.pop(), failures };
+  } catch {
+    return { passed: 0, failed: 0, skipped: 0, failures: [] };
+  }
 }
 
 /** @param {Outcome} left @param {Outcome} right @returns {Outcome} */

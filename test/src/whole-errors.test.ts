@@ -1,10 +1,7 @@
 /** What a run says of a test that fails while it cleans up after a failure: both. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
+import { runOfTests } from './run-of-tests.ts';
 
 const HOOK = new URL('../../scripts/test/whole-errors.mjs', import.meta.url).href;
 
@@ -19,22 +16,14 @@ test('once', () => { throw new Error('nothing hidden'); });
 `;
 
 test('errors that hide in others are told', () => {
-  const dir = mkdtempSync(join(tmpdir(), 'berth-errors-'));
-  try {
-    const file = join(dir, 'failing.test.ts');
-    writeFileSync(file, FAILING);
-    const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-    const run = spawnSync(process.execPath, [`--import=${HOOK}`, '--test', '--test-reporter=tap', file], { env, encoding: 'utf8' });
-    assert.equal(run.status, 1);
-    const said = `${run.stdout}${run.stderr}`;
-    assert.match(said, /twice failed by several errors/);
-    assert.match(said, /\[first\] Error: of the test itself/);
-    assert.match(said, /\[while cleaning up after it\] Error: of the cleaning/);
-    assert.match(said, /\[cause\] Error: deep below/);
-    assert.match(said, /\[error 1\] Error: the one/);
-    assert.match(said, /\[error 2\] Error: the other/);
-    assert.doesNotMatch(said, /once failed by several errors/);
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
-  }
+  const run = runOfTests('failing.test.ts', FAILING, [`--import=${HOOK}`, '--test-reporter=tap']);
+  assert.equal(run.status, 1);
+  const said = `${run.stdout}${run.stderr}`;
+  assert.match(said, /twice failed by several errors/);
+  assert.match(said, /\[first\] Error: of the test itself/);
+  assert.match(said, /\[while cleaning up after it\] Error: of the cleaning/);
+  assert.match(said, /\[cause\] Error: deep below/);
+  assert.match(said, /\[error 1\] Error: the one/);
+  assert.match(said, /\[error 2\] Error: the other/);
+  assert.doesNotMatch(said, /once failed by several errors/);
 });

@@ -48,6 +48,13 @@ for (const protocol of ['WebSocket', 'SPDY'] as const)
       await using daemon = await TestDaemon.start({ settings: `[streaming]\n${files}drain_ms = ${READ_MS}` });
       assert.equal(new URL(daemon.streaming).protocol, tls ? 'https:' : 'http:');
 
+      /** Lines of the log that say why a session has not got everything. */
+      const failedReads = (): string[] =>
+        daemon
+          .log()
+          .split('\n')
+          .filter((one) => one.includes('cannot catch up'));
+
       const file = join(daemon.dir, 'data');
       const expected = await randomFile(file, OUTPUT_BYTES, 5);
       const pod = await runPod(daemon);
@@ -87,6 +94,7 @@ for (const protocol of ['WebSocket', 'SPDY'] as const)
         error instanceof UpgradeRefused ? error.status === 503 : error.message === 'HTTP 503',
       );
       await Promise.all(containers.map(async (each) => assert.equal((await each.exited()).exitCode, 0)));
+      assert.deepEqual(failedReads(), []);
       const reading = clients.filter((client) => client.closed === undefined).length;
       assert.equal(reading, CONTAINERS * CLIENTS_EACH, 'sessions outlive their containers while they read');
       most = OUTPUT_BYTES;
@@ -101,12 +109,7 @@ for (const protocol of ['WebSocket', 'SPDY'] as const)
         closed,
         faults,
       }));
-      // Why, where one has failed.
-      const caught = daemon
-        .log()
-        .split('\n')
-        .filter((one) => one.includes('cannot catch up'));
-      assert.deepEqual(caught, []);
+      assert.deepEqual(failedReads(), []);
       const closed = protocol === 'SPDY' ? { how: 'end', goAways: 1 } : { code: 1000, reason: '' };
       assert.deepEqual(
         results,

@@ -4,7 +4,7 @@ import type { Buffer } from 'node:buffer';
 import { encodeStatus, SizeDecoder } from '@berth/attach-protocol';
 import { Deadline } from '../../util/deadline.ts';
 import type { ByteChannel } from '../byte-channel.ts';
-import { type InputEvents, InputQueue } from '../input-queue.ts';
+import { InputQueue } from '../input-queue.ts';
 import { LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import type { OutputStream, SessionStatus, Transport, TransportHandlers } from '../transport.ts';
 import type { RequestedStreams } from '../upgrade.ts';
@@ -86,12 +86,14 @@ export class SpdyTransport implements Transport {
     this.#requested = requested;
     this.#times = times;
     this.#output = new GatedOutput((stream, chunk) => this.#streams.get(stream)?.write(chunk));
-    const input: InputEvents = {
-      stdin: (chunk) => this.#handlers?.stdin(chunk),
-      stdinEof: () => this.#handlers?.stdinEof(),
-      closed: (reason) => this.#handlers?.closed(reason),
-    };
-    this.#input = new InputQueue(input, times.lostInputMs);
+    this.#input = new InputQueue(
+      {
+        stdin: (chunk) => this.#handlers?.stdin(chunk),
+        stdinEof: () => this.#handlers?.stdinEof(),
+        closed: (reason) => this.#handlers?.closed(reason),
+      },
+      times.lostInputMs,
+    );
     this.#connection = new SpdyConnection(
       channel,
       { maxStreams: MAX_SESSION_STREAMS, unreadSignMs: times.unreadSignMs, lostInputMs: times.lostInputMs },

@@ -12,7 +12,7 @@ import { ChannelReader } from './channel-reader.ts';
 import { LOST_CLIENT_INPUT_MS, MAX_PENDING_INPUT_BYTES } from '../limits.ts';
 import { CLOSE_CODE, MAX_MESSAGE_BYTES } from './constants.ts';
 import { type FrameEvents, FrameParser } from './frame-parser.ts';
-import { type InputEvents, InputQueue } from '../input-queue.ts';
+import { InputQueue } from '../input-queue.ts';
 import { KEEPALIVE_TIMES, Keepalive, type KeepaliveTimes } from './keepalive.ts';
 import { destroyWhenWritten, LINGER_TIMES, type LingerTimes, linger, lingerForPeer } from '../linger.ts';
 import { tcpKey } from '../tcp-table.ts';
@@ -77,12 +77,14 @@ export class WebSocketTransport implements Transport {
     this.#subprotocol = protocol;
     this.#times = times;
     this.#sender = new MessageSender(socket, protocol);
-    const input: InputEvents = {
-      stdin: (chunk) => this.#handlers?.stdin(chunk),
-      stdinEof: () => this.#handlers?.stdinEof(),
-      closed: (reason) => this.#handlers?.closed(reason),
-    };
-    this.#input = new InputQueue(input, times.lostInputMs);
+    this.#input = new InputQueue(
+      {
+        stdin: (chunk) => this.#handlers?.stdin(chunk),
+        stdinEof: () => this.#handlers?.stdinEof(),
+        closed: (reason) => this.#handlers?.closed(reason),
+      },
+      times.lostInputMs,
+    );
     this.#parser = this.#makeParser();
     // Only programs send input by the megabyte, and those have no terminal.
     const isFlooded = streams.stdin && !streams.tty;
