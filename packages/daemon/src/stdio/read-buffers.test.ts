@@ -13,11 +13,11 @@ class Connection {
   end = 0;
   readonly buffers = new ReadBuffers(() => this.released);
 
-  read(bytes: number): Buffer {
-    const { space } = this.buffers;
+  /** @param space where it goes: asked for now, or before something else happened */
+  read(bytes: number, space = this.buffers.space): Buffer {
     assert.ok(space.length >= bytes, `room for ${bytes}: ${space.length}`);
     space.fill(1 + (this.end % 251), 0, bytes);
-    const chunk = this.buffers.filled(bytes);
+    const chunk = this.buffers.filled(space, bytes);
     this.end += bytes;
     this.buffers.passed(bytes, this.end);
     return chunk;
@@ -100,3 +100,25 @@ test('a resting connection gives up its slabs, and another one finds those that 
   other.warm();
   assert.ok(chunks.some((chunk) => chunk.buffer === other.buffers.space.buffer));
 });
+
+for (const way of ['rest', 'forget'] as const)
+  test(`a read that was under way before \`${way}\` brings what came, in memory that nobody else gets`, () => {
+    const [one, other] = [new Connection(), new Connection()];
+    one.warm();
+    one.read(READ);
+    const { space } = one.buffers;
+    one.buffers[way]();
+    const value = 1 + (one.end % 251);
+    const chunk = one.read(100, space);
+    assert.equal(chunk.length, 100);
+    assert.ok(chunk.every((byte) => byte === value));
+    assert.equal(one.buffers.space.length, SMALL, 'quiet again');
+    one.released = Number.MAX_SAFE_INTEGER;
+    one.warm();
+    other.warm();
+    for (let i = 0; i < 50; i++) {
+      assert.notEqual(one.read(READ).buffer, chunk.buffer);
+      assert.notEqual(other.read(READ).buffer, chunk.buffer);
+    }
+    assert.ok(chunk.every((byte) => byte === value));
+  });

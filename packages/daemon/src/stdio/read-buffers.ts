@@ -32,22 +32,26 @@ export class ReadBuffers {
     this.#released = released;
   }
 
-  /** Where the next read is to go. */
+  /** Where the next read is to go. Whoever reads asks once, and may hold it through a rest: it comes back with `filled`. */
   get space(): Buffer {
     return this.#slab === undefined ? this.#small : this.#slab.subarray(this.#used);
   }
 
-  /** What a read has brought; it stays as it is while somebody may look at it. */
-  filled(bytes: number): Buffer {
+  /**
+   * What a read has brought; it stays as it is while somebody may look at it.
+   * @param memory where it went: a `space` of before, which is not today's when the connection was told to rest or to forget since
+   * @param bytes of it, from its beginning
+   */
+  filled(memory: Uint8Array, bytes: number): Buffer {
     this.#reads += 1;
-    if (this.#slab === undefined) {
+    if (memory.buffer === this.#small.buffer) {
       const own = Buffer.allocUnsafeSlow(bytes);
-      this.#small.copy(own, 0, 0, bytes);
+      own.set(memory.subarray(0, bytes));
       return own;
     }
-    const chunk = this.#slab.subarray(this.#used, this.#used + bytes);
-    this.#used += bytes;
-    return chunk;
+    // A slab that is not in use any more is nobody else's either.
+    if (this.#slab?.buffer === memory.buffer) this.#used += bytes;
+    return Buffer.from(memory.buffer, memory.byteOffset, bytes);
   }
 
   /**
@@ -57,7 +61,7 @@ export class ReadBuffers {
    */
   passed(bytes: number, end: number): void {
     if (this.#slab === undefined) {
-      if (bytes === SMALL_BYTES) this.#next();
+      if (bytes >= SMALL_BYTES) this.#next();
     } else if (this.#slab.length - this.#used < LEAST_ROOM_BYTES) {
       this.#waiting.push({ slab: this.#slab, end });
       if (this.#waiting.length > MAX_WAITING) this.#waiting.shift();

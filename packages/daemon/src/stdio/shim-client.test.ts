@@ -1,4 +1,4 @@
-// Input on its way to a shim that does not read: it waits as it came, though its memory is used again.
+// The daemon's end against a socket that speaks as a shim: input that waits stays as it came, though its memory is used again; an answer is read from where it came.
 
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
@@ -7,10 +7,11 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setImmediate as immediate } from 'node:timers/promises';
+import type { Shim } from './shim.ts';
 import { connectShim } from './shim-client.ts';
-import { encodeHello, Event, HEADER_BYTES, PROTOCOL_VERSION, Request } from './shim-frames.ts';
+import { encodeHello, Event, HEADER_BYTES, MAX_DATA_BYTES, PROTOCOL_VERSION, Request } from './shim-frames.ts';
 
 /** More than a unix socket takes for a reader that does not read. */
 const MUCH = 4 * 1024 * 1024;
@@ -28,6 +29,23 @@ function welcome(): Buffer {
   return bytes;
 }
 
+function output(offset: number, data: Buffer): Buffer {
+  const head = Buffer.alloc(HEADER_BYTES + 8);
+  head.writeUInt32LE(8 + data.length, 0);
+  head[4] = Event.OUTPUT;
+  head[5] = 1;
+  head.writeBigUInt64LE(BigInt(offset), HEADER_BYTES);
+  return Buffer.concat([head, data]);
+}
+
+function reply(seq: number): Buffer {
+  const bytes = Buffer.alloc(HEADER_BYTES + 8);
+  bytes.writeUInt32LE(8, 0);
+  bytes[4] = Event.REPLY;
+  bytes.writeUInt32LE(seq, HEADER_BYTES);
+  return bytes;
+}
+
 /** The data of all STDIN frames behind the HELLO. */
 function stdinOf(sent: Buffer): Buffer {
   const pieces: Buffer[] = [];
@@ -39,7 +57,8 @@ function stdinOf(sent: Buffer): Buffer {
   return Buffer.concat(pieces);
 }
 
-test('what a shim does not read waits as it came', async (t) => {
+/** A connected shim, with the other end of its socket, which nobody reads yet. */
+async function connected(t: TestContext): Promise<{ shim: Shim; socket: Socket }> {
   const folder = mkdtempSync(join(tmpdir(), 'bt-shim-client-'));
   const server: Server = createServer({ pauseOnConnect: true });
   t.after(() => {
@@ -49,11 +68,15 @@ test('what a shim does not read waits as it came', async (t) => {
   const path = join(folder, 's');
   server.listen(path);
   await once(server, 'listening');
-  const connected = once(server, 'connection') as Promise<[Socket]>;
+  const came = once(server, 'connection') as Promise<[Socket]>;
   const opening = connectShim(path, '0'.repeat(64));
-  const [socket] = await connected;
+  const [socket] = await came;
   socket.write(welcome());
-  const shim = await opening;
+  return { shim: await opening, socket };
+}
+
+test('what a shim does not read waits as it came', async (t) => {
+  const { shim, socket } = await connected(t);
   const memory = Buffer.alloc(READ_BYTES);
   for (let at = 0; at < MUCH; at += READ_BYTES) {
     for (let word = 0; word < READ_BYTES; word += 4) memory.writeUInt32LE(at + word, word);
@@ -76,3 +99,34 @@ test('what a shim does not read waits as it came', async (t) => {
   for (let at = 0; at < MUCH; at += 4) if (got.readUInt32LE(at) !== at) assert.fail(`wrong from byte ${at} on`);
   shim.close();
 });
+
+for (const way of ['unsubscribe', 'forgetOutput'] as const)
+  test(`what comes right after \`${way}\` of a loud container is read from where it came`, async (t) => {
+    const { shim, socket } = await connected(t);
+    let received = 0;
+    const ignore = (): void => undefined;
+    shim.io.listen({
+      output: (_, offset, data) => {
+        received = offset + data.length;
+      },
+      released: () => received,
+      gap: ignore,
+      credit: ignore,
+      stdinClosed: ignore,
+      logLoss: ignore,
+      exit: ignore,
+      lost: ignore,
+    });
+    for (let i = 1; i <= 40; i++) {
+      socket.write(output(received, Buffer.alloc(MAX_DATA_BYTES, i)));
+      while (received < i * MAX_DATA_BYTES) await immediate();
+    }
+    shim.io[way]();
+    // REPLY to the first request, SIGNAL's, and then to FLUSH.
+    for (let seq = 1; seq <= 2; seq++) {
+      const answered = seq === 1 ? shim.io.signal(1) : shim.io.flush();
+      socket.write(reply(seq));
+      await answered;
+    }
+    shim.close();
+  });

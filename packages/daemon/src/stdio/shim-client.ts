@@ -103,8 +103,8 @@ class ShimClient implements Shim, ShimIo {
 
   /** @param first HELLO or EXEC */
   constructor(path: string, first: Buffer) {
-    const callback = (bytes: number): true => {
-      this.#read(bytes);
+    const callback = (bytes: number, memory: Uint8Array): true => {
+      this.#read(memory, bytes);
       return true;
     };
     this.#socket = connect({ path, onread: { buffer: () => this.#buffers.space, callback } });
@@ -265,9 +265,9 @@ class ShimClient implements Shim, ShimIo {
     process.nextTick(() => this.#socket.uncork());
   }
 
-  #read(bytes: number): void {
+  #read(memory: Uint8Array, bytes: number): void {
     try {
-      this.#parser.push(this.#buffers.filled(bytes));
+      this.#parser.push(this.#buffers.filled(memory, bytes));
     } catch (error) {
       this.#socket.destroy(error as Error);
     }
