@@ -15,6 +15,8 @@ const MIB = 1024 * 1024;
 const ECHO = 'while read -r line; do echo "got $line"; done; echo over';
 /** A loaded machine may be late, never early. */
 const SLACK_MS = 10_000;
+/** How long output is still received once nobody is attached. */
+const LINGER_MS = 5_000;
 
 const { daemon, pod } = await daemonWithPod();
 
@@ -204,6 +206,18 @@ test('output before the call is not sent, output between call and connection is'
   await other.send('2\n');
   assert.equal((await client.ended())?.status, 'Success');
   assert.equal(client.stdout.text(), 'between 1\nafter 2\n');
+});
+
+test('who attaches again after a loud session, once the daemon has stopped listening, gets what is new', async () => {
+  const container = await runContainer(daemon, pod, 'while read -r n; do head -c "$n" /dev/zero; echo; done', { stdin: true });
+  for (const pauseMs of [0, LINGER_MS + 1000]) {
+    await sleep(pauseMs);
+    using client = await AttachClient.open(await container.attachUrl());
+    await client.send('1000000\n');
+    await eventually('the loud output', () => client.stdout.bytes === 1_000_001);
+    client.close();
+    await client.ended();
+  }
 });
 
 test('ended between call and connection: the upgrade succeeds, output since the call, status, close 1000', async () => {
