@@ -1,11 +1,12 @@
 /** Faults: the daemon killed again and again, in the middle of anything; a full disk under the log. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createReadStream, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { createReadStream, existsSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { RpcError } from '@berth/client';
 import { ContainerState, NamespaceMode } from '@berth/cri-api';
 import { AttachClient } from '../src/attach.ts';
 import { readLog } from '../src/cri-log.ts';
@@ -111,6 +112,49 @@ test('a client that comes back to a restarted daemon finds the same process', as
   using second = await AttachClient.open(await container.attachUrl());
   await second.send('two\n');
   await second.sees(/^kept two\n$/);
+});
+
+test('a supervisor that is stopped: Attach and ReopenContainerLog say so after a while, and everything goes on once it does', async () => {
+  await using daemon = await TestDaemon.start();
+  const pod = await runPod(daemon);
+  const container = await runContainer(daemon, pod, 'while read -r line; do echo "got $line"; done', { stdin: true });
+  const reopen = async (): Promise<unknown> => await daemon.client.runtime.reopenContainerLog({ containerId: container.id });
+  const { shim } = await container.pids();
+  process.kill(shim, 'SIGSTOP');
+  const silent = (error: unknown): boolean =>
+    error instanceof RpcError && error.code === 'SHIM_LOST' && /does not answer/.test(error.message);
+  await Promise.all(
+    [container.attachUrl(), container.attachUrl(), reopen()].map(async (call) => await assert.rejects(call, silent)),
+  );
+  process.kill(shim, 'SIGCONT');
+  for (const word of ['one', 'two']) {
+    using client = await AttachClient.open(await container.attachUrl());
+    await client.send(`${word}\n`);
+    await client.sees(new RegExp(`^got ${word}\n$`));
+    await reopen();
+  }
+});
+
+test('a log that cannot be reopened: said so, and what the container writes goes to the file that it has', async () => {
+  await using daemon = await TestDaemon.start();
+  const pod = await runPod(daemon);
+  const container = await runContainer(daemon, pod, 'while read -r line; do echo "got $line"; done', { stdin: true });
+  const reopen = async (): Promise<unknown> => await daemon.client.runtime.reopenContainerLog({ containerId: container.id });
+  using client = await AttachClient.open(await container.attachUrl());
+  const old = `${container.logFile}.1`;
+  renameSync(container.logFile, old);
+  symlinkSync(old, container.logFile);
+  await assert.rejects(
+    reopen(),
+    (error) => error instanceof RpcError && error.code === 'LOG_REFUSED' && /ELOOP/.test(error.message),
+  );
+  await client.send('one\n');
+  await client.sees(/one\n$/);
+  rmSync(container.logFile);
+  await reopen();
+  await client.send('two\n');
+  await client.sees(/two\n$/);
+  assert.deepEqual([(await readLog(old)).stdoutText, (await readLog(container.logFile)).stdoutText], ['got one\n', 'got two\n']);
 });
 
 test('the disk is full under the log: container and attach go on, the loss is counted and reported', async () => {

@@ -10,8 +10,8 @@ import { createContainer } from './create.ts';
 import { execInContainer } from './exec.ts';
 import type { ContainerDeps } from './deps.ts';
 import { type RecoverySources, recoverContainers } from './recovery.ts';
-import { shimOfRunning } from './must-run.ts';
 import { removeContainer } from './remove.ts';
+import { reopenLog } from './reopen-log.ts';
 import { startContainer } from './start.ts';
 import { stopContainer } from './stop.ts';
 import { ContainerStore } from './store.ts';
@@ -59,9 +59,8 @@ export class Containers {
     return updateContainerResources(this.#deps, container, change);
   }
 
-  /** @throws BerthError `CONTAINER_NOT_RUNNING`, `SHIM_LOST` */
-  async reopenLog(container: Container): Promise<void> {
-    await shimOfRunning(container).reopenLog();
+  reopenLog(container: Container): Promise<void> {
+    return reopenLog(container);
   }
 
   /** What a session may see of a container; undefined when there is none. Takes a full id. */

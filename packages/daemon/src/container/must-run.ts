@@ -17,10 +17,13 @@ export function mustRun({ id, status }: Pick<Container, 'id' | 'status'>): void 
 export function shimOfRunning(container: Pick<Container, 'id' | 'status' | 'shim'>): Shim {
   mustRun(container);
   const shim = container.shim();
-  if (shim === undefined)
-    throw new BerthError('unavailable', 'SHIM_LOST', `the supervisor of container ${container.id} does not answer; try again`);
+  if (shim === undefined) throw shimSilent(container);
   return shim;
 }
+
+/** What is said when a running container's shim is not to be had. */
+export const shimSilent = ({ id }: Pick<Container, 'id'>, cause?: unknown): BerthError =>
+  new BerthError('unavailable', 'SHIM_LOST', `the supervisor of container ${id} does not answer; try again`, { cause });
 
 /**
  * For what would wait for as long as somebody outside keeps the container frozen.

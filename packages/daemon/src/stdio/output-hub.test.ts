@@ -8,6 +8,7 @@ import { collectGarbage } from '../testing/collect-garbage.ts';
 import { modelHub } from '../testing/model-hub.ts';
 import { ModelShim } from '../testing/model-shim.ts';
 import type { Cursor, CursorEnd } from './cursor.ts';
+import { ShimSilent } from './shim.ts';
 
 /** A small generator with a seed: a failure can be repeated. */
 function random(seed: number): (below: number) => number {
@@ -455,4 +456,45 @@ test('once nobody is attached the hub waits for somebody to come back: for a tim
   assert.equal(hub.bufferedBytes, 0);
   t.mock.timers.tick(LINGER_MS);
   assert.deepEqual(calls(), [3, 2], 'a shim that ends is not told');
+});
+
+test('a shim that does not answer: the claim fails, and the hub goes to sleep once the answer has come', async (t) => {
+  const shim = new ModelShim(undefined, 64 * 1024);
+  const left = t.mock.method(shim, 'unsubscribe');
+  const hub = modelHub(shim, { answerMs: 10, linger: { ms: 0, bytes: 0 } });
+  const silence = Promise.withResolvers<void>();
+  const now = await shim.locate(undefined);
+  const asked = t.mock.method(shim, 'locate', async () => {
+    await silence.promise;
+    return now;
+  });
+  for (let i = 0; i < 2; i++) await assert.rejects(hub.claim(), ShimSilent);
+  assert.equal(asked.mock.callCount(), 1, 'it is asked once');
+  silence.resolve();
+  const claim = await hub.claim();
+  await sleep(5);
+  assert.equal(left.mock.callCount(), 0, 'somebody is there');
+  hub.release(claim);
+  await sleep(5);
+  assert.equal(left.mock.callCount(), 1);
+});
+
+test('a shim that answers when nobody waits any longer: the hub listens no longer than it does for who may come back', async (t) => {
+  const shim = new ModelShim(undefined, 64 * 1024);
+  const calls = [t.mock.method(shim, 'subscribe'), t.mock.method(shim, 'unsubscribe')];
+  const hub = modelHub(shim, { answerMs: 10, linger: { ms: 0, bytes: 0 } });
+  const silence = Promise.withResolvers<void>();
+  const now = await shim.locate(undefined);
+  t.mock.method(shim, 'locate', async () => {
+    await silence.promise;
+    return now;
+  });
+  await assert.rejects(hub.claim(), ShimSilent);
+  silence.resolve();
+  await sleep(20);
+  assert.deepEqual(
+    calls.map(({ mock }) => mock.callCount()),
+    [1, 1],
+  );
+  assert.equal(hub.stats.active.size, 0);
 });

@@ -5,7 +5,7 @@ import { LiveBuffer } from './live-buffer.ts';
 import { LogFiles } from './log-files.ts';
 import { OutputStats } from './output-stats.ts';
 import { Patience } from './patience.ts';
-import { type ExitRecord, type Location, type ShimIo, ShimLost } from './shim.ts';
+import { answered, type ExitRecord, type Location, type ShimIo, ShimLost } from './shim.ts';
 
 /** Output on its way between shim and hub. With a log it only has to cover the event loop's jitter at full speed. */
 const LOGGED_WINDOW_BYTES = 4 * 1024 * 1024;
@@ -34,6 +34,8 @@ export type HubOptions = {
   readonly stats?: OutputStats;
   /** How long and for how much output the hub waits once nobody is attached; set by tests only. */
   readonly linger?: { readonly ms: number; readonly bytes: number };
+  /** How long a claim waits for the shim; set by tests only. */
+  readonly answerMs?: number;
 };
 
 /** A place in the output that is kept until a session takes it (a ticket's life). It holds nothing back. */
@@ -106,22 +108,26 @@ export class OutputHub implements CursorHub {
 
   /**
    * Keeps output from now on until `open` or `release`.
-   * @throws ShimLost when the container's shim is gone
+   * @throws ShimLost when the container's shim is gone; ShimSilent when it does not answer
    */
   async claim(): Promise<Claim> {
     // Counted before the wait, so that a session that ends meanwhile does not let the hub go to sleep.
     const placeholder = { offset: 0 };
     this.#claims.add(placeholder);
     this.#stopLingering();
+    const active = this.#activate();
+    const over = (): void => this.release(placeholder);
     try {
-      await this.#activate();
-      const claim = { offset: Math.max(this.#live.head, this.#subscribedAt) };
-      this.#claims.add(claim);
-      return claim;
-    } finally {
-      this.#claims.delete(placeholder);
-      this.#lingerIfIdle();
+      await answered(active, this.#options.answerMs);
+    } catch (error) {
+      // Counted until an answer comes: the hub must not go to sleep while it is woken.
+      active.then(over, over);
+      throw error;
     }
+    const claim = { offset: Math.max(this.#live.head, this.#subscribedAt) };
+    this.#claims.add(claim);
+    over();
+    return claim;
   }
 
   release(claim: Claim): void {

@@ -122,9 +122,8 @@ for (const way of ['unsubscribe', 'forgetOutput'] as const)
       while (received < i * MAX_DATA_BYTES) await immediate();
     }
     shim.io[way]();
-    // REPLY to the first request, SIGNAL's, and then to FLUSH.
     for (let seq = 1; seq <= 2; seq++) {
-      const answered = seq === 1 ? shim.io.signal(1) : shim.io.flush();
+      const answered = shim.io.flush();
       socket.write(reply(seq));
       await answered;
     }

@@ -1,5 +1,6 @@
 /** A container's shim as the rest of the daemon sees it; `shim-client.ts` implements it over the socket (shim/PROTOCOL.md). */
 import { constants } from 'node:os';
+import { settledWithin } from '../util/wait.ts';
 
 export interface Shim {
   readonly welcome: Welcome;
@@ -114,6 +115,21 @@ export type ExitRecord = {
 /** The connection to a shim ended without an exit record. */
 export class ShimLost extends Error {
   override readonly name = 'ShimLost';
+}
+
+/** It is there and does not answer: stopped, or held up by a log's disk that hangs. What was asked stays asked. */
+export class ShimSilent extends ShimLost {}
+
+/** A shim answers at once. Generous, for loaded machines; less than callers of CRI wait. */
+export const ANSWER_MS = 10_000;
+
+/**
+ * What a shim answers, for a caller who must not wait for ever.
+ * @throws ShimSilent when it has not answered within `ms`
+ */
+export async function answered<T>(answer: Promise<T>, ms = ANSWER_MS): Promise<T> {
+  if (!(await settledWithin(answer, ms))) throw new ShimSilent(`no answer within ${ms / 1000} s`);
+  return await answer;
 }
 
 /** Programs besides init that a shim runs at one time: MAX_EXECS of shim/src/exec.c. */

@@ -5,7 +5,7 @@ import type { StdioConfig } from '../config/config.ts';
 import { ContainerStdio } from '../stdio/container-stdio.ts';
 import type { Claim } from '../stdio/output-hub.ts';
 import { OutputStats } from '../stdio/output-stats.ts';
-import type { Shim } from '../stdio/shim.ts';
+import { type Shim, ShimSilent } from '../stdio/shim.ts';
 import type { Transport } from '../transport/transport.ts';
 import { BerthError } from '../util/errors.ts';
 import { notRunning } from '../util/not-running.ts';
@@ -51,7 +51,7 @@ export class AttachService {
 
   /**
    * Begins to keep a container's output for a session to come; what comes back is to be put into a ticket.
-   * @throws BerthError `SHIM_LOST` when the container's shim is gone; `CONTAINER_NOT_RUNNING` when the container has just ended
+   * @throws BerthError `SHIM_LOST` when the container's shim is gone or does not answer; `CONTAINER_NOT_RUNNING` when the container has just ended
    */
   async prepare(target: AttachTarget, request: AttachRequest): Promise<AttachTicket> {
     const { shim } = target;
@@ -117,8 +117,10 @@ export class AttachService {
   }
 }
 
-const shimLost = ({ id }: AttachTarget, cause?: unknown): BerthError =>
-  new BerthError('unavailable', 'SHIM_LOST', `container ${id} cannot be attached: its supervisor is gone`, { cause });
+const shimLost = ({ id }: AttachTarget, cause?: unknown): BerthError => {
+  const why = cause instanceof ShimSilent ? 'does not answer' : 'is gone';
+  return new BerthError('unavailable', 'SHIM_LOST', `container ${id} cannot be attached: its supervisor ${why}`, { cause });
+};
 
 async function refuse(transport: Transport, message: string): Promise<SessionEnd> {
   const status = failure('InternalError', `Internal error occurred: error attaching to container: ${message}`);
