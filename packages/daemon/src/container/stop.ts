@@ -1,4 +1,5 @@
 /** StopContainer: the stop signal, the grace period, then SIGKILL for every process. */
+import { ANSWER_MS } from '../stdio/shim.ts';
 import { BerthError } from '../util/errors.ts';
 import { settledWithin } from '../util/wait.ts';
 import type { Container } from './container.ts';
@@ -9,8 +10,6 @@ import { mayRun } from './status.ts';
 const SIGKILL = 9;
 /** After SIGKILL the shim drains for 2 s at most and writes its record; the rest is for a machine under load. */
 const KILL_WAIT_MS = 15_000;
-/** A shim answers within milliseconds, one on a machine under load within seconds; one that does not is stuck, and nobody waits for it. */
-const SIGNAL_WAIT_MS = 10_000;
 /** A grace period beyond this is this: what setTimeout can count. */
 const MAX_GRACE_MS = 2 ** 31 - 1;
 
@@ -39,13 +38,13 @@ async function sendStopSignal(deps: ContainerDeps, container: Container, aborted
   const shim = container.shim();
   if (container.status.state !== 'running' || container.stopSignalSent || shim === undefined) return;
   container.stopSignalSent = true;
-  await answered(deps, container, shim.signal(container.status.stopSignal), aborted);
+  await wasSent(deps, container, shim.signal(container.status.stopSignal), aborted);
 }
 
 /** Whether the shim has sent a signal, or said that it cannot. @throws the signal's reason when that is aborted */
-async function answered(deps: ContainerDeps, container: Container, sent: Promise<void>, aborted?: AbortSignal): Promise<boolean> {
+async function wasSent(deps: ContainerDeps, container: Container, sent: Promise<void>, aborted?: AbortSignal): Promise<boolean> {
   sent.catch((error: unknown) => deps.log.warn({ container: container.id, err: error }, 'a signal could not be sent'));
-  if (await settledWithin(sent, SIGNAL_WAIT_MS, aborted)) return true;
+  if (await settledWithin(sent, ANSWER_MS, aborted)) return true;
   deps.log.error({ container: container.id }, 'the supervisor of a container is there and does not answer');
   return false;
 }
@@ -55,7 +54,7 @@ export async function killContainer(deps: ContainerDeps, container: Container, s
   if (!mayRun(container.status.state)) return;
   if (container.shim() === undefined) await followShim(deps, container, 0);
   const shim = container.shim();
-  if (shim !== undefined && (await answered(deps, container, shim.signal(SIGKILL, true), signal))) {
+  if (shim !== undefined && (await wasSent(deps, container, shim.signal(SIGKILL, true), signal))) {
     // Its end may come late; once it is known, writing it down gets as long again before anything else is shown in its place.
     if ((await settledWithin(shim.exit, KILL_WAIT_MS, signal)) && (await settledWithin(container.stopped, KILL_WAIT_MS, signal)))
       return;
