@@ -121,6 +121,9 @@ test('rm of the pod of a run takes its log too', async () => {
   await using daemon = await FakeDaemon.start(PROGRAMS);
   await berth(daemon, ['run', '-d', '--name', 'a', 'busybox', 'wait']);
   const [pod = ''] = daemon.pods.keys();
+  // What it was rotated to, by either of the names that logrotate gives.
+  const [folder = ''] = await readdir(join(daemon.dir, 'logs'));
+  for (const ending of ['.1', '-20261129']) await writeFile(join(daemon.dir, 'logs', folder, `a.log${ending}`), '');
   assert.equal((await berth(daemon, ['rm', '-f', pod])).code, 0);
   assert.deepEqual([daemon.containers.size, daemon.pods.size], [0, 0]);
   assert.deepEqual(await readdir(join(daemon.dir, 'logs')), []);

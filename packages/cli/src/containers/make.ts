@@ -5,6 +5,7 @@ import { basename, dirname, join, relative, resolve } from 'node:path';
 import type { Container, PodSandbox } from '@berth/cri-api';
 import type { Daemon } from '../daemon.ts';
 import { CliError, isNotFound, isRpcError } from '../errors.ts';
+import { isRotated } from '../logs/log-rotations.ts';
 import { LABELS } from './labels.ts';
 import { checkName, containerConfig, podConfig, type SpecOptions } from './spec.ts';
 
@@ -112,7 +113,7 @@ async function removeLog(path: string): Promise<void> {
   const name = basename(path);
   try {
     for (const entry of await readdir(directory)) {
-      if (entry === name || entry.startsWith(`${name}.`)) await rm(join(directory, entry));
+      if (entry === name || isRotated(name, entry)) await rm(join(directory, entry));
     }
     await rmdir(directory);
   } catch (error) {

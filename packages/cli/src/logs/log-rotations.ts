@@ -7,6 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export const POLL_MS = 100;
 /** Files that wait open for a slow reader. An open file stays readable, and on the disk, when it is renamed, compressed or removed. */
 export const MAX_WAITING = 32;
+/** Whether a file of this name is what a log was rotated to. */
+export const isRotated = (log: string, name: string): boolean => name.startsWith(`${log}.`) || name.startsWith(`${log}-`);
+
 /** More than the time at the beginning of a record. */
 const HEAD_BYTES = 64;
 const RECORD_TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z? /;
@@ -122,8 +125,7 @@ export class LogRotations implements AsyncDisposable {
     const name = basename(this.#path);
     const found: Found[] = [];
     for (const entry of await readdir(directory, { withFileTypes: true })) {
-      const rotated = entry.isFile() && (entry.name.startsWith(`${name}.`) || entry.name.startsWith(`${name}-`));
-      if (entry.name !== name && !rotated) continue;
+      if (entry.name !== name && !(entry.isFile() && isRotated(name, entry.name))) continue;
       try {
         const file = await open(join(directory, entry.name), 'r');
         found.push({ file, inode: (await file.stat({ bigint: true })).ino, begin: await beginning(file) });

@@ -1,6 +1,6 @@
 // The CRI log: records, lines, tails, rotation.
 import assert from 'node:assert/strict';
-import { readdirSync, readlinkSync } from 'node:fs';
+import { appendFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { appendFile, mkdir, mkdtemp, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -135,6 +135,25 @@ for (const lines of [0, 1, 2, 5, 1000, 5000]) {
 test('a tail is whole where lines of both streams are torn apart by each other', async (t) => {
   const path = await logFile(t, full('old').repeat(50) + part('ab') + full('E', 'stderr') + full('cd'));
   assert.deepEqual(await shown(path, { tail: 2 }), { stdout: 'abcd\n', stderr: 'E\n' });
+});
+
+test('the last lines of a log that is followed are shown though it grows more quickly than it is read', async (t) => {
+  const path = await logFile(t, full('old').repeat(50) + full('new'));
+  const stop = new AbortController();
+  const sinks = { stdout: new Sink(), stderr: new Sink() };
+  const following = showLog(path, sinks, { tail: 1, finished: async () => false, signal: stop.signal });
+  try {
+    // More than one read takes, whenever the reader has had a turn.
+    const more = full('x'.repeat(16_000)).repeat(20);
+    for (let turns = 0; turns < 500 && sinks.stdout.text === ''; turns += 1) {
+      appendFileSync(path, more);
+      await new Promise(setImmediate);
+    }
+    assert.notEqual(sinks.stdout.text, '');
+  } finally {
+    stop.abort();
+    await following;
+  }
 });
 
 test('following goes on over rotation, truncation and a prompt without newline, until the container has ended', async (t) => {

@@ -36,7 +36,8 @@ export async function showLog(path: string, sinks: Sinks, options: ShowOptions =
     last = undefined;
     for (const line of lines) await show(line);
   };
-  const from = tail === undefined ? 0 : await tailStart(path, tail);
+  const { from, bytes: there } = tail === undefined ? { from: 0, bytes: 0 } : await tailStart(path, tail);
+  let read = 0;
   const follow = { from, ...(options.finished && { finished: options.finished }), ...(signal && { signal }) };
   for await (const chunk of readLog(path, follow)) {
     if (chunk.kind === 'rotated') parser.reset();
@@ -49,6 +50,9 @@ export async function showLog(path: string, sinks: Sinks, options: ShowOptions =
         const line = joiner.push(record);
         if (line !== undefined) await show(line);
       }
+      read += chunk.bytes.length;
+      // Not only once all has been read: a container that writes more quickly than it is read here would never be shown.
+      if (options.finished !== undefined && read >= there) await release();
     }
   }
   for (const line of joiner.flush()) await show(line);

@@ -7,11 +7,15 @@ const NEWLINE = 0x0a;
 /** Lines of the other stream may end between the pieces of a line: that many are read more, and dropped by the caller. */
 const MARGIN_LINES = 16;
 
-/** Position of the beginning of a record with at least `lines` whole lines behind it; 0 when the file has fewer. */
-export async function tailStart(path: string, lines: number): Promise<number> {
+/**
+ * `from`: the beginning of a record with at least `lines` whole lines behind it; 0 when the file has fewer. `bytes`: from there to what was
+ * the end of the file, which may grow.
+ */
+export async function tailStart(path: string, lines: number): Promise<{ readonly from: number; readonly bytes: number }> {
   const file = await open(path, 'r');
   try {
-    let begin = (await file.stat()).size;
+    const { size } = await file.stat();
+    let begin = size;
     let ended = 0;
     // Bytes of a record whose beginning lies in a block that was not read yet.
     let rest = Buffer.alloc(0);
@@ -25,12 +29,12 @@ export async function tailStart(path: string, lines: number): Promise<number> {
       for (let at = previousNewline(bytes, end); at >= 0; at = previousNewline(bytes, end)) {
         if (at + 1 < end && endsLine(bytes.subarray(at + 1, end))) ended += 1;
         // The record that begins here ends the line before the ones that are wanted: all behind it is enough.
-        if (ended > lines + MARGIN_LINES) return begin + at + 1;
+        if (ended > lines + MARGIN_LINES) return { from: begin + at + 1, bytes: size - begin - at - 1 };
         end = at;
       }
       rest = bytes.subarray(0, end);
     }
-    return 0;
+    return { from: 0, bytes: size };
   } finally {
     await file.close();
   }
