@@ -139,6 +139,12 @@ test('what is wrong is named: file, key, reason', async () => {
     code: 'CONFIG_INVALID',
     message: /command line.*log_level/,
   });
+  // As of a variable that is not set; it would mean the folder where the daemon was started.
+  for (const flag of ['root', 'state', 'socket'])
+    await assert.rejects(loadConfig(parseFlags([`--${flag}=`])), {
+      code: 'CONFIG_INVALID',
+      message: `the command line: "${flag}": must be an absolute path`,
+    });
   assert.throws(() => parseFlags(['--rot', '/r']), { code: 'CONFIG_INVALID', message: /--rot/ });
   assert.throws(() => parseFlags(['extra']), { code: 'CONFIG_INVALID' });
 });

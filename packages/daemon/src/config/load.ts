@@ -39,15 +39,18 @@ function flagSettings(flags: Flags): Settings {
   const { root, state, socket, logLevel, streamingAddress, metricsAddress, defaultImage } = flags;
   // On a command line a path is meant from where one stands; in a file that would depend on who starts the daemon.
   return {
-    ...(root === undefined ? {} : { root: resolve(root) }),
-    ...(state === undefined ? {} : { state: resolve(state) }),
-    ...(socket === undefined ? {} : { socket: resolve(socket) }),
+    ...(root === undefined ? {} : { root: fromHere(root) }),
+    ...(state === undefined ? {} : { state: fromHere(state) }),
+    ...(socket === undefined ? {} : { socket: fromHere(socket) }),
     ...(logLevel === undefined ? {} : { log_level: logLevel as Settings['log_level'] & string }),
     ...(streamingAddress === undefined ? {} : { streaming: { address: streamingAddress } }),
     ...(metricsAddress === undefined ? {} : { metrics: { address: metricsAddress } }),
-    ...(defaultImage === undefined ? {} : { image: { default_archive: resolve(defaultImage) } }),
+    ...(defaultImage === undefined ? {} : { image: { default_archive: fromHere(defaultImage) } }),
   };
 }
+
+/** Nothing, as of a variable that is not set, is no folder: it would be the one where the daemon was started. */
+const fromHere = (path: string): string => (path === '' ? path : resolve(path));
 
 /** Checks what a source says; unknown keys are refused by name. */
 function check(settings: unknown, source: string): CheckedSettings {
