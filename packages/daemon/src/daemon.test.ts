@@ -3,6 +3,7 @@ import { stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DaemonUnderTest } from './testing/daemon-under-test.ts';
 
 test('the socket belongs to owner and group; a stale one is replaced, a live one and a file are refused', async () => {
@@ -35,4 +36,20 @@ test('the host is released only when no pod is left', async () => {
   await host.cri.removePodSandbox({ podSandboxId: pod });
   await host.stop();
   assert.equal(host.hostReleased, 1);
+});
+
+test('a call that a stop cuts off is no bug in the log', async () => {
+  await using host = await DaemonUnderTest.start();
+  const container = await host.container(await host.pod());
+  // The shim is there, and says for longer than anybody waits that init does not run yet.
+  host.runtime.before = (operation, id) => {
+    const fake = host.runtime.containers.get(id);
+    if (operation === 'startContainer' && fake !== undefined) Object.defineProperty(fake, 'pid', { get: () => 0, set: () => {} });
+  };
+  const started = assert.rejects(host.cri.startContainer({ containerId: container }));
+  await sleep(500);
+  await host.stop();
+  await started;
+  await sleep(100);
+  assert.equal(host.logged, '');
 });

@@ -20,6 +20,7 @@ import { Pods } from './sandbox/pods.ts';
 import type { ForwardTarget } from './streaming/forward-target.ts';
 import { readBootId } from './util/boot.ts';
 import { nowNs } from './util/clock.ts';
+import { daemonStopping } from './util/daemon-stopping.ts';
 import { makeOwnFolder } from './util/folders.ts';
 import { KeyedMutex } from './util/keyed-mutex.ts';
 import { FileRecords, type Records } from './util/records.ts';
@@ -118,7 +119,8 @@ export async function startDaemon(config: Config, log: Logger, rooms: Rooms): Pr
   const pods = new Pods({ ...shared, containers, records: wrap(new FileRecords(join(config.root, 'pods'))) });
   inUse = () => pods.store.size > 0 || containers.store.list().length > 0;
   stack.defer(async () => {
-    closing.abort();
+    // A call that is cut off by it has met no bug.
+    closing.abort(daemonStopping());
     await containers.close();
   });
   await pods.recover((id) => images.find(id));

@@ -7,7 +7,7 @@ import type { StreamingConfig } from '../config/config.ts';
 import type { PortForwardTransport } from '../transport/port-forward.ts';
 import type { Transport } from '../transport/transport.ts';
 import type { Refusal } from '../transport/upgrade.ts';
-import { BerthError } from '../util/errors.ts';
+import { daemonStopping } from '../util/daemon-stopping.ts';
 import type { Log } from '../util/log.ts';
 import { settledWithin } from '../util/wait.ts';
 import { type ConnectionInfo, type SessionEnd, type StreamHandler, targetOf, type Ticket } from './handler.ts';
@@ -119,7 +119,7 @@ export class StreamingServer implements AsyncDisposable {
    */
   issue(ticket: Ticket): string {
     try {
-      if (this.#draining) throw stopping();
+      if (this.#draining) throw daemonStopping();
       const full = this.#sessions.full(targetOf(ticket));
       if (full !== undefined) throw full;
       const token = this.#tickets.issue(ticket);
@@ -177,7 +177,7 @@ export class StreamingServer implements AsyncDisposable {
   }
 
   #route(request: StreamRequest): ReturnType<typeof route> {
-    if (this.#draining) return unavailable(stopping().message);
+    if (this.#draining) return unavailable(daemonStopping().message);
     return route(request, (token, kind) => this.#tickets.peek(token, kind) !== undefined);
   }
 
@@ -278,9 +278,6 @@ export class StreamingServer implements AsyncDisposable {
 
 /** A handler that rejects has a fault of ours. */
 const FAULT: SessionEnd = { status: failure('InternalError', 'Internal error occurred'), cause: 'a fault of the daemon' };
-
-const stopping = (): BerthError =>
-  new BerthError('unavailable', 'DAEMON_STOPPING', 'the daemon is stopping; ask again when it is back, containers go on');
 
 function streamRequest(request: IncomingMessage): StreamRequest {
   return { method: request.method ?? '', url: request.url ?? '', headers: request.headers };

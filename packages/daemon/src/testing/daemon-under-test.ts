@@ -38,6 +38,8 @@ export class DaemonUnderTest implements AsyncDisposable {
   imageStore = new FakeImages();
   logsReopened = 0;
   hostReleased = 0;
+  /** Errors that the daemons of this test have logged. */
+  logged = '';
   bootId = 'boot-1';
   /** Further flags of daemons started from now on. */
   flags: readonly string[] = [];
@@ -79,7 +81,11 @@ export class DaemonUnderTest implements AsyncDisposable {
     const config = await loadConfig(
       parseFlags(['--root', join(this.dir, 'root'), '--state', join(this.dir, 'state'), '--socket', this.socket, ...this.flags]),
     );
-    this.#daemon = await startDaemon(config, pino({ level: process.env['BERTH_TEST_LOG'] ?? 'silent' }), this.#rooms());
+    const write = (line: string): void => {
+      if (process.env['BERTH_TEST_LOG'] !== undefined) process.stdout.write(line);
+      this.logged += line;
+    };
+    this.#daemon = await startDaemon(config, pino({ level: process.env['BERTH_TEST_LOG'] ?? 'error' }, { write }), this.#rooms());
   }
 
   /** A daemon that is stopped and started. */
