@@ -1,5 +1,5 @@
-/** One daemon per root folder and per state folder: a lock file that names its holder, so that the lock of a dead daemon is recognised. */
-import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+/** One daemon per root folder and per state folder: a lock that names its holder, so that the lock of a dead daemon is recognised. */
+import { link, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { readBootId, readStartTime } from '../util/boot.ts';
 import { errnoOf } from '../util/errno.ts';
@@ -37,43 +37,41 @@ export const lockState = (state: string): Promise<AsyncDisposable> =>
 /** The error for a lock that the daemon `pid` holds. */
 type Locked = (pid: string) => BerthError;
 
+/**
+ * The lock is a link to nowhere that says who holds it: made in one step or not at all, and where a full disk has no room for a file. A daemon
+ * that could not be started then would leave nobody who can remove an image or a container.
+ */
 async function lock(path: string, locked: Locked): Promise<AsyncDisposable> {
-  const own = `${process.pid} ${(await readStartTime(process.pid)) ?? ''} ${await readBootId()}\n`;
-  const temporary = `${path}.${process.pid}`;
-  try {
-    await rm(temporary, { force: true });
-    // Exclusive: nobody has checked yet who else may make links in this folder.
-    await writeFile(temporary, own, { mode: 0o600, flag: 'wx' });
-  } catch (cause) {
-    throw unusable(`no file can be made in ${dirname(path)}`, cause);
-  }
-  try {
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      if (await tryLink(temporary, path)) {
-        await clearLeftovers(path);
-        return { [Symbol.asyncDispose]: () => unlock(path, own) };
-      }
-      const held = await readFile(path, 'utf8').catch(() => undefined);
-      if (held === undefined) continue;
-      if (await isAlive(held)) throw locked(pidOf(held));
-      await removeStale(path, held, locked);
+  const own = `${process.pid} ${(await readStartTime(process.pid)) ?? ''} ${await readBootId()}`;
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    if (await madeNew(path, () => symlink(own, path))) {
+      await clearLeftovers(path);
+      return { [Symbol.asyncDispose]: () => unlock(path, own) };
     }
-    throw locked('?');
-  } finally {
-    await rm(temporary, { force: true });
+    const held = await readLock(path);
+    if (held === undefined) continue;
+    if (await isAlive(held)) throw locked(pidOf(held));
+    await removeStale(path, held, locked);
+  }
+  throw locked('?');
+}
+
+/** False when there is one already. */
+async function madeNew(path: string, make: () => Promise<void>): Promise<boolean> {
+  try {
+    await make();
+    return true;
+  } catch (cause) {
+    if (errnoOf(cause) === 'EEXIST') return false;
+    throw unusable(`no file can be made in ${dirname(path)}`, cause);
   }
 }
 
-/** link(2) makes the file with its content in one step, or fails. */
-async function tryLink(temporary: string, path: string): Promise<boolean> {
-  try {
-    await link(temporary, path);
-    return true;
-  } catch (error) {
-    if (errnoOf(error) === 'EEXIST') return false;
-    throw error;
-  }
-}
+/** What a lock says; undefined when it is gone. Daemons of before made files. */
+const readLock = (path: string): Promise<string | undefined> =>
+  readlink(path)
+    .catch(() => readFile(path, 'utf8'))
+    .catch(() => undefined);
 
 async function isAlive(held: string): Promise<boolean> {
   const [pid = '', startTime = '', bootId = ''] = held.trim().split(' ');
@@ -89,11 +87,11 @@ async function removeStale(path: string, stale: string, locked: Locked): Promise
   } catch {
     return;
   }
-  const moved = await readFile(aside, 'utf8');
+  const moved = await readLock(aside);
   if (moved !== stale) {
-    await tryLink(aside, path);
+    await madeNew(path, () => link(aside, path));
     await rm(aside, { force: true });
-    throw locked(pidOf(moved));
+    throw locked(pidOf(moved ?? '?'));
   }
   await rm(aside, { force: true });
 }
@@ -109,7 +107,7 @@ async function clearLeftovers(path: string): Promise<void> {
 }
 
 async function unlock(path: string, own: string): Promise<void> {
-  if ((await readFile(path, 'utf8').catch(() => undefined)) === own) await rm(path, { force: true });
+  if ((await readLock(path)) === own) await rm(path, { force: true });
 }
 
 const pidOf = (held: string): string => held.split(' ', 1)[0] ?? '?';
