@@ -57,7 +57,7 @@ test('the disk of the root folder is full: images, containers and pods can be re
     await runContainer(daemon, second, 'exec sleep 1000');
     const loud = await runContainer(daemon, first, 'dd if=/dev/zero of=/big bs=64k; exec sleep 1000');
     fill(daemon.root);
-    await assert.rejects(createContainer(daemon, second, 'true'), /no space left|ENOSPC/i);
+    await assert.rejects(createContainer(daemon, second, 'true'), { status: 'RESOURCE_EXHAUSTED', code: 'NO_SPACE' });
 
     await image.removeImage({ image: { image: 'other' } });
     assert.equal((await image.imageStatus({ image: { image: 'other' } })).image, undefined);

@@ -1,5 +1,6 @@
 /** The one place where Berth's errors become gRPC's. */
 import { Metadata, type StatusObject, status } from '@grpc/grpc-js';
+import { errnoOf } from '../util/errno.ts';
 import { BerthError, type ErrorKind, messageOf } from '../util/errors.ts';
 
 const STATUS_OF_KIND: Readonly<Record<ErrorKind, status>> = {
@@ -16,6 +17,19 @@ const STATUS_OF_KIND: Readonly<Record<ErrorKind, status>> = {
 
 /** Trailer that carries the stable code: `CONTAINER_NOT_FOUND`. */
 export const ERROR_CODE_TRAILER = 'berth-error-code';
+
+/** A full disk may be met wherever something is written, and is no bug. */
+export function explained(error: unknown): unknown {
+  if (error instanceof BerthError || !NO_SPACE.includes(errnoOf(error) ?? '')) return error;
+  return new BerthError(
+    'resource-exhausted',
+    'NO_SPACE',
+    `the disk of the root or the state folder is full; remove images or containers: ${messageOf(error)}`,
+    { cause: error },
+  );
+}
+
+const NO_SPACE: readonly string[] = ['ENOSPC', 'EDQUOT'];
 
 /** gRPC status, message and trailer of whatever a handler has thrown. */
 export function toStatus(error: unknown): StatusObject {

@@ -2,7 +2,7 @@
 import { type StatusObject, status } from '@grpc/grpc-js';
 import { BerthError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
-import { toStatus } from './errors.ts';
+import { explained, toStatus } from './errors.ts';
 import type { RpcName, RpcStats } from './rpc-stats.ts';
 
 /** Asked so often (kubelet: every second) that a line each would bury the rest. */
@@ -26,7 +26,8 @@ export async function instrument<T>(name: RpcName, { log, stats }: Instruments, 
     if (QUIET.test(method)) log.debug(fields, 'rpc');
     else log.info(fields, 'rpc');
     return { value };
-  } catch (error) {
+  } catch (met) {
+    const error = explained(met);
     const failure = toStatus(error);
     stats.ended(name, status[failure.code] ?? 'UNKNOWN', performance.now() - began);
     const fields = { rpc: method, ms: ms(), code: status[failure.code], error: failure.details };
