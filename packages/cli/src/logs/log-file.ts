@@ -15,7 +15,7 @@ export type LogChunk =
 export type FollowOptions = {
   /** First byte to read of the file that is there now. */
   readonly from?: number;
-  /** Absent: read to the end and stop. Present: asked whenever the end is reached; true ends the reading after one more look. */
+  /** Absent: read to what is the end now, and stop. Present: asked whenever the end is reached; true ends the reading after one more look. */
   readonly finished?: () => Promise<boolean>;
   readonly signal?: AbortSignal;
 };
@@ -31,9 +31,11 @@ export async function* readLog(path: string, options: FollowOptions = {}): Async
   let last = false;
   let idle = false;
   try {
+    // A container may write more quickly than it is read here: the end that moves would never be reached.
+    const end = finished === undefined ? (await file.stat()).size : Number.POSITIVE_INFINITY;
     await using rotations = finished === undefined ? undefined : await LogRotations.from(path, file);
     while (signal?.aborted !== true) {
-      const bytes = await readAt(file, position);
+      const bytes = await readAt(file, position, end - position);
       if (bytes.length > 0) {
         position += bytes.length;
         idle = false;
@@ -72,8 +74,8 @@ export async function* readLog(path: string, options: FollowOptions = {}): Async
   }
 }
 
-async function readAt(file: FileHandle, position: number): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(READ_BYTES);
-  const { bytesRead } = await file.read(buffer, 0, READ_BYTES, position);
+async function readAt(file: FileHandle, position: number, most = READ_BYTES): Promise<Buffer> {
+  const buffer = Buffer.allocUnsafe(Math.max(0, Math.min(most, READ_BYTES)));
+  const { bytesRead } = await file.read(buffer, 0, buffer.length, position);
   return buffer.subarray(0, bytesRead);
 }

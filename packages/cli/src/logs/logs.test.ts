@@ -156,6 +156,20 @@ test('the last lines of a log that is followed are shown though it grows more qu
   }
 });
 
+test('of a log that is not followed what was there is shown, though it grows more quickly than it is read', async (t) => {
+  const path = await logFile(t, full('line').repeat(100));
+  let written = 0;
+  class Loud extends Sink {
+    override _write(chunk: Buffer, encoding: BufferEncoding, done: () => void): void {
+      if (++written <= 1000) appendFileSync(path, full('more'));
+      super._write(chunk, encoding, done);
+    }
+  }
+  const sinks = { stdout: new Loud(), stderr: new Sink() };
+  await showLog(path, sinks);
+  assert.equal(sinks.stdout.text, 'line\n'.repeat(100));
+});
+
 test('following goes on over rotation, truncation and a prompt without newline, until the container has ended', async (t) => {
   const path = await logFile(t, full('1'));
   let over = false;

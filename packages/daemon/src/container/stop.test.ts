@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ContainerState } from '@berth/cri-api';
+import { ShimLost } from '../stdio/shim.ts';
 import { DaemonUnderTest, refused } from '../testing/daemon-under-test.ts';
+import { FakeShim } from '../testing/fake-shim.ts';
 
 test('StopContainer waits for the grace period, then kills everything; others are not held up meanwhile', async () => {
   await using host = await DaemonUnderTest.start();
@@ -39,6 +41,18 @@ test('a later StopContainer with a shorter grace period is not held up by an ear
   await host.cri.removeContainer({ containerId: two.container });
   await longer;
   await assert.rejects(host.cri.containerStatus({ containerId: two.container }), refused('NOT_FOUND'));
+});
+
+test('a stop signal that was not sent, as the connection to the shim broke, is sent by the next call', async (t) => {
+  await using host = await DaemonUnderTest.start();
+  const { container } = await host.running('polite');
+  t.mock.method(FakeShim.prototype, 'signal', async () => await Promise.reject(new ShimLost('the connection has ended')), {
+    times: 1,
+  });
+  await assert.rejects(host.cri.stopContainer({ containerId: container, timeout: 600n }, { deadline: 300 }));
+  assert.deepEqual(host.runtime.containers.get(container)?.signals, []);
+  await host.cri.stopContainer({ containerId: container, timeout: 600n });
+  assert.deepEqual(host.runtime.containers.get(container)?.signals, [{ signal: 15, everything: false }]);
 });
 
 test('a client whose deadline is over stops waiting; the container stays as it is', async () => {

@@ -38,7 +38,12 @@ async function sendStopSignal(deps: ContainerDeps, container: Container, aborted
   const shim = container.shim();
   if (container.status.state !== 'running' || container.stopSignalSent || shim === undefined) return;
   container.stopSignalSent = true;
-  await wasSent(deps, container, shim.signal(container.status.stopSignal), aborted);
+  const sent = shim.signal(container.status.stopSignal);
+  // The next call sends it to the shim that is found again.
+  sent.catch(() => {
+    container.stopSignalSent = false;
+  });
+  await wasSent(deps, container, sent, aborted);
 }
 
 /** Whether the shim has sent a signal, or said that it cannot. @throws the signal's reason when that is aborted */
