@@ -173,6 +173,28 @@ test('every cursor gets every byte of a container without a log: the slowest hol
   for (let seed = 1; seed <= 40; seed++) await scenario(seed, false);
 });
 
+test('without a log the shim hears within moments of the little that a slow client takes', async () => {
+  const shim = new ModelShim(undefined, 64 * 1024);
+  const hub = modelHub(shim, {});
+  const client = new Client();
+  client.room = 1;
+  client.cursor = hub.open(await hub.claim(), 'now', { stdout: true, stderr: true }, client);
+  while (shim.room > 0) shim.write(1, Buffer.alloc(1000, 'x'));
+  await sleep(0);
+  for (let taken = 1; taken <= 3; taken++) {
+    const { room } = shim;
+    // Far less than what is worth a word while output flows.
+    client.give(1);
+    const began = performance.now();
+    while (shim.room === room) {
+      assert.ok(performance.now() - began < 10_000, 'it hears nothing, and would take the daemon for stuck');
+      await sleep(20);
+    }
+    assert.ok(shim.room - room < 16 * 1024, 'no more than it has taken');
+  }
+  client.leave();
+});
+
 test('from the start without a log: what the ring holds, for the first session and for later ones', async () => {
   const ringBytes = 64 * 1024;
   const shim = new ModelShim(undefined, ringBytes);

@@ -13,7 +13,7 @@ const LOGGED_WINDOW_BYTES = 4 * 1024 * 1024;
 const CATCH_UP_BYTES = 256 * 1024;
 /** Stretches of log remembered at the container's exit, when the shim can no longer be asked. The shim's own index is no longer. */
 const MAX_STRETCHES = 4096;
-/** How often clients that hold a container without a log back are looked at. */
+/** How often clients that hold a container without a log back are looked at, and its shim is told what they have taken. */
 const STALL_CHECK_MS = 1000;
 /** How long output is still received once nobody is attached: who has lost a connection, or asks again and again, comes back by then. */
 const LINGER_MS = 5_000;
@@ -301,15 +301,14 @@ export class OutputHub implements CursorHub {
   }
 
   /** With a log what is received is taken at once, or as soon as a quick client has it. Without one, the slowest cursor holds the container back. */
-  #acknowledge(): void {
+  #acknowledge(least = this.#window() / 4): void {
     const live = this.#live;
     let taken = this.#files === undefined ? live.head : this.#takenByTheFirst();
     if (this.#files === undefined && !this.endWhenBehind) {
       for (const cursor of this.#cursors) taken = Math.min(taken, cursor.position);
       if (this.#cursors.size > 0) this.#letGo(Math.min(taken, this.#oldestClaim(), live.head - this.#options.ringBytes));
     }
-    const window = this.#window();
-    if (taken - this.#acked < window / 4) return;
+    if (taken - this.#acked < least) return;
     this.#acked = taken;
     this.#io.ack(taken);
   }
@@ -394,5 +393,7 @@ export class OutputHub implements CursorHub {
         `the container has no log, and the client has taken nothing for ${Math.round(this.#options.stallMs / 1000)} s`,
       );
     }
+    // However little a slow client has taken: a shim that waits and hears of nothing for longer than a client may take nothing gives us up.
+    if (this.#active !== undefined) this.#acknowledge(1);
   }
 }
