@@ -9,8 +9,9 @@
 
 // 512 positions of 24 bytes cover 512 MiB exactly and, thinned, any length with a coarser step.
 #define INDEX_POSITIONS 512u
-// Files and holes that are remembered: kubelet keeps 5 files. The oldest goes first.
-#define INDEX_SEGMENTS 64u
+// Files and holes that are remembered, the oldest goes first: the daemon keeps up to 256 files open for sessions that are behind (log-files.ts),
+// whatever kubelet has kept of them. Fewer than positions.
+#define INDEX_SEGMENTS 320u
 // A reader that starts at the nearest position skips at most this much, and what was written at once (LOG_BATCH).
 #define INDEX_STEP (1024u * 1024)
 
@@ -26,11 +27,12 @@ struct index_position {
   uint32_t first;    // 1: the segment's beginning, never thinned
 };
 
+// What few files need lies together: the rest of the segments is memory that is never touched.
 struct log_index {
-  struct index_segment segments[INDEX_SEGMENTS];
-  struct index_position positions[INDEX_POSITIONS];
   uint32_t segment_count, position_count;
   uint32_t segments_dropped;
+  struct index_position positions[INDEX_POSITIONS];
+  struct index_segment segments[INDEX_SEGMENTS];
 };
 
 // A new file, or the first record after a hole.

@@ -1,6 +1,6 @@
 /** Many attachers at once, some of them slow or stopped: the others, the log, newcomers and the exit do not notice. */
 import assert from 'node:assert/strict';
-import { renameSync } from 'node:fs';
+import { renameSync, rmSync } from 'node:fs';
 import { open as openFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -74,6 +74,29 @@ test('50 attachers, one that stops reading, one at 1 MB/s, one stopped for a min
     );
   }
   assert.ok(peakResidentBytes(daemon.pid) < MEMORY_LIMIT, `the daemon had ${peakResidentBytes(daemon.pid) / MIB} MiB`);
+});
+
+test('a session that is 200 deleted log files behind gets every byte', async () => {
+  const FILES = 200;
+  const bytes = MIB / 2;
+  const script = `while read -r go; do head -c ${bytes} /data; echo written >&2; done`;
+  const file = join(daemon.dir, 'each');
+  await randomFile(file, bytes);
+  const container = await runContainer(daemon, pod, script, { stdin: true, mounts: [{ containerPath: '/data', hostPath: file }] });
+  using behind = await AttachClient.open(await container.attachUrl({ stdin: false, stderr: false }));
+  behind.pause();
+  using writer = await AttachClient.open(await container.attachUrl());
+  for (let n = 1; n <= FILES; n++) {
+    await writer.send('go\n');
+    await eventually('it is written', () => writer.stderr.bytes === n * 'written\n'.length && writer.stdout.bytes === n * bytes);
+    renameSync(container.logFile, `${container.logFile}.old`);
+    await daemon.client.runtime.reopenContainerLog({ containerId: container.id });
+    rmSync(`${container.logFile}.old`);
+  }
+  behind.resume();
+  await eventually('it has caught up', () => behind.closed !== undefined || behind.stdout.bytes === FILES * bytes, 120_000);
+  assert.deepEqual([behind.status, behind.stdout.bytes], [undefined, FILES * bytes]);
+  assert.equal(behind.stdout.sha256(), writer.stdout.sha256());
 });
 
 test('without a log a client that takes nothing holds the container for a bounded time, then it is ended and told so', async () => {
