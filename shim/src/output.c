@@ -64,7 +64,10 @@ static void add_gap(struct shim *shim, uint64_t to) {
 
 void output_ack(struct shim *shim, uint64_t offset) {
   struct connection *c = &shim->conn;
-  if (!c->subscribed || offset <= c->acked) return;
+  if (!c->subscribed) return;
+  // Without a log the container is held for clients, who may be slower than their kernels tell: a daemon that says again how far they are is there.
+  if (!shim->log.enabled) c->progress_at = shim->now;
+  if (offset <= c->acked) return;
   c->acked = offset < c->cursor ? offset : c->cursor;
   // Nobody can acknowledge what never came.
   if (c->acked >= c->gap_from && c->acked < c->gap_to) c->acked = c->gap_to;

@@ -592,6 +592,30 @@ test('a slow daemon without a log gets every byte: the container waits', options
   await peer.leave();
 });
 
+test('without a log a daemon that says again and again how far it is is waited for, as long as it does', options, async () => {
+  await using container = new Container({
+    args: ['sh', '-c', 'read go; head -c 8000000 /dev/zero'],
+    log: false,
+    stdin: true,
+    stallMs: 1000,
+  });
+  const peer = await container.attach();
+  peer.acks = false;
+  peer.subscribe(NEXT, 65_536);
+  peer.stdin('go\n');
+  await peer.until(() => peer.next === 65_536);
+  for (let i = 0; i < 15; i++) {
+    peer.ack(0);
+    await sleep(200);
+  }
+  assert.deepEqual([peer.closed, peer.next], [false, 65_536]);
+  await peer.until(() => peer.closed);
+  const other = await container.connect();
+  await other.signal(9);
+  await other.exit();
+  await other.leave();
+});
+
 test('a daemon that is killed while it reads: the next one goes on where it was', options, async () => {
   await using container = new Container({ args: ['sh', '-c', 'seq 1 3000000; sleep 1000'] });
   assert.equal((await container.start()).ok, true);

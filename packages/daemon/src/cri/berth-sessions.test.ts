@@ -23,6 +23,7 @@ const ENDLESS = {
   destroy: () => undefined,
   write: () => true,
   flushed: true,
+  unsent: async () => await Promise.resolve(0),
   pauseInput: () => undefined,
   resumeInput: () => undefined,
 };

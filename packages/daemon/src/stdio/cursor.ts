@@ -12,6 +12,8 @@ export type CursorSink = {
   write(stream: 1 | 2, data: Buffer): boolean;
   /** Whatever `write` was given has left the process; absent: it may be kept for ever. */
   flushed?(): boolean;
+  /** Bytes on their way that change while whoever reads them does so, be it too slowly for `resume`; absent: nobody can tell. */
+  unsent?(): Promise<number>;
   /** Called once, after the last `write`. */
   ended(end: CursorEnd): void;
 };
@@ -61,8 +63,10 @@ export class Cursor {
   #reading = false;
   #done = false;
   #wake: (() => void) | undefined;
-  /** When the sink began to make us wait, ms; 0 while it does not. */
+  /** When the sink began to make us wait, or was last seen to move since, ms; 0 while it does not. */
   #blockedSince = 0;
+  /** What was on its way then. */
+  #unsent: number | undefined;
 
   constructor(
     hub: CursorHub,
@@ -115,12 +119,23 @@ export class Cursor {
     return !this.#blocked && !this.#reading && this.#position >= this.#hub.live.head;
   }
 
+  /** Looks whether something moves behind a sink that makes us wait: a kernel says only after a MiB or more that there is room again. */
+  async look(): Promise<void> {
+    const since = this.#blockedSince;
+    if (since === 0 || this.#sink.unsent === undefined) return;
+    const unsent = await this.#sink.unsent();
+    if (this.#blockedSince !== since) return;
+    if (this.#unsent !== undefined && unsent !== this.#unsent) this.#blockedSince = performance.now();
+    this.#unsent = unsent;
+  }
+
   /** The sink has room again. */
   resume(): void {
     if (this.#done) return;
     this.#noteFlushed();
     this.#blocked = false;
     this.#blockedSince = 0;
+    this.#unsent = undefined;
     const wake = this.#wake;
     this.#wake = undefined;
     if (wake !== undefined) wake();

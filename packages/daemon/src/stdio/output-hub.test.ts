@@ -195,6 +195,36 @@ test('without a log the shim hears within moments of the little that a slow clie
   client.leave();
 });
 
+test('without a log a client that lets us wait is ended once nothing moves on its way any more', async () => {
+  const shim = new ModelShim(undefined, 64 * 1024);
+  const hub = modelHub(shim, { stallMs: 1500 });
+  const client = new Client();
+  client.room = 1;
+  let [unsent, looks, moves] = [1_000_000, 0, true];
+  const end = (): CursorEnd | undefined => client.end;
+  const sink = {
+    write: (stream: 1 | 2, data: Buffer) => client.write(stream, data),
+    ended: (end: CursorEnd) => client.ended(end),
+    unsent: async () => {
+      looks += 1;
+      if (moves) unsent -= 1000;
+      return await Promise.resolve(unsent);
+    },
+  };
+  client.cursor = hub.open(await hub.claim(), 'now', { stdout: true, stderr: true }, sink);
+  while (shim.room > 0) shim.write(1, Buffer.alloc(1000, 'x'));
+  while (looks < 5) await sleep(20);
+  assert.equal(end(), undefined);
+  moves = false;
+  const began = performance.now();
+  while (end() === undefined) {
+    assert.ok(performance.now() - began < 20_000, 'it holds the container for ever');
+    await sleep(20);
+  }
+  const ended = end();
+  assert.equal(ended?.kind === 'failed' && ended.reason, 'SlowClient');
+});
+
 test('from the start without a log: what the ring holds, for the first session and for later ones', async () => {
   const ringBytes = 64 * 1024;
   const shim = new ModelShim(undefined, ringBytes);

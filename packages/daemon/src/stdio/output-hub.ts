@@ -380,10 +380,11 @@ export class OutputHub implements CursorHub {
   #watchStalls(): void {
     if (this.#files !== undefined || this.endWhenBehind || this.#stallTimer !== undefined) return;
     // What clients have taken while this process had no turn is heard first.
-    this.#stallTimer = setInterval(() => setImmediate(() => this.#endStalled()), STALL_CHECK_MS).unref();
+    this.#stallTimer = setInterval(() => setImmediate(() => void this.#endStalled()), STALL_CHECK_MS).unref();
   }
 
-  #endStalled(): void {
+  async #endStalled(): Promise<void> {
+    await Promise.all([...this.#cursors].map(async (cursor) => await cursor.look()));
     const now = performance.now();
     for (const cursor of this.#cursors) {
       const since = cursor.blockedSince;
@@ -393,7 +394,7 @@ export class OutputHub implements CursorHub {
         `the container has no log, and the client has taken nothing for ${Math.round(this.#options.stallMs / 1000)} s`,
       );
     }
-    // However little a slow client has taken: a shim that waits and hears of nothing for longer than a client may take nothing gives us up.
-    if (this.#active !== undefined) this.#acknowledge(1);
+    // However little they have taken, and if it is nothing: a shim that waits and hears nothing for longer than clients are given gives us up.
+    if (this.#active !== undefined && [...this.#cursors].some((cursor) => !cursor.caughtUp)) this.#acknowledge(0);
   }
 }

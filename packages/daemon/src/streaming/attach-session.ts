@@ -70,6 +70,7 @@ class AttachSession {
       {
         write: (stream, data) => this.#transport.write(stream === 1 ? 'stdout' : 'stderr', data),
         flushed: () => this.#transport.flushed,
+        unsent: async () => await this.#transport.unsent(),
         ended: (end) => this.#outputEnded(end),
       },
     );

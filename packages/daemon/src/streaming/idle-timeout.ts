@@ -104,6 +104,10 @@ class IdleTransport implements Transport {
     return this.#inner.flushed;
   }
 
+  unsent(): Promise<number> {
+    return this.#inner.unsent();
+  }
+
   pauseInput(): void {
     this.#inner.pauseInput();
   }

@@ -284,7 +284,9 @@ test('of an exec the audit line has the program and not its arguments, of a port
   const streams = { containerId: 'c', stdin: false, stdout: true, stderr: false, tty: true };
   const exec: Ticket = { method: 'exec', ...streams, command: ['mysql', '--password=hunter2'] };
   const peer = { remoteAddress: '::1', remotePort: 9, clientCertificate: 'CN=kubelet' };
-  const stdio = { ...transport, write: () => true, flushed: true, pauseInput: () => undefined, resumeInput: () => undefined };
+  const ignore = (): void => undefined;
+  const unsent = async (): Promise<number> => await Promise.resolve(0);
+  const stdio = { ...transport, write: () => true, flushed: true, unsent, pauseInput: ignore, resumeInput: ignore };
   live
     .begin(exec, peer, 'now', stdio)
     .session.end({ status: { ...failure('NonZeroExitCode', ''), exitCode: 3 } as SessionStatus, cause: 'x' });

@@ -31,6 +31,10 @@ class FakeTransport implements Transport {
     return this.room;
   }
 
+  async unsent(): Promise<number> {
+    return await Promise.resolve(0);
+  }
+
   pauseInput(): void {
     this.calls.push('pause');
   }

@@ -64,6 +64,10 @@ export class MeteredTransport implements Transport, Killable {
     return this.#inner.flushed;
   }
 
+  unsent(): Promise<number> {
+    return this.#inner.unsent();
+  }
+
   pauseInput(): void {
     this.#inner.pauseInput();
   }

@@ -22,6 +22,10 @@ export class FakeChannel implements ByteChannel {
   /** Reads come in memory of their own. */
   fresh = false;
 
+  async unsent(): Promise<number> {
+    return await Promise.resolve(this.queued);
+  }
+
   start(events: ByteChannelEvents): void {
     this.#events = events;
   }

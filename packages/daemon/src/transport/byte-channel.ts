@@ -11,6 +11,8 @@ export interface ByteChannel {
   write(parts: readonly Uint8Array[]): void;
   /** Bytes that wait in this process. */
   readonly queued: number;
+  /** Bytes that the peer's kernel has not acknowledged. */
+  unsent(): Promise<number>;
   /** Stops and goes on reading. What has been read already still comes. */
   pause(): void;
   resume(): void;

@@ -7,6 +7,8 @@ import { destroyWithoutProgress, LINGER_TIMES, type LingerTimes, linger, lingerF
 import { PeerEnd, type PeerState } from './peer-end.ts';
 import { probePeer } from './probe-peer.ts';
 import { SocketWriter } from './socket-writer.ts';
+import { tcpKey } from './tcp-table.ts';
+import { unsentBytes } from './unsent-bytes.ts';
 
 export class SocketChannel implements ByteChannel {
   readonly #reads: ClientReads;
@@ -35,6 +37,10 @@ export class SocketChannel implements ByteChannel {
 
   get queued(): number {
     return this.#writer.queued;
+  }
+
+  unsent(): Promise<number> {
+    return unsentBytes(tcpKey(this.#socket));
   }
 
   start(events: ByteChannelEvents): void {

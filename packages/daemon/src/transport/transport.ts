@@ -14,6 +14,8 @@ export interface Transport {
   write(stream: OutputStream, chunk: Uint8Array): boolean;
   /** The kernel has everything that was written: the memory of chunks given before may change. */
   readonly flushed: boolean;
+  /** Bytes that the client's kernel has not acknowledged: they change while a client reads, however slowly, that lets `drain` wait. */
+  unsent(): Promise<number>;
   /** Stops and starts the delivery of stdin. A paused transport still answers pings within its input buffer, and sends unsolicited pongs beyond. */
   pauseInput(): void;
   resumeInput(): void;

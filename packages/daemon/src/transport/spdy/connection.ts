@@ -117,6 +117,11 @@ export class SpdyConnection {
     return this.#channel.queued === 0;
   }
 
+  /** Bytes that the client's kernel has not acknowledged. */
+  unsent(): Promise<number> {
+    return this.#channel.unsent();
+  }
+
   /** Streams that are open. */
   get streams(): number {
     return this.#streams.size;

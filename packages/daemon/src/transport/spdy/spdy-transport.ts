@@ -124,6 +124,10 @@ export class SpdyTransport implements Transport {
     return this.#output.empty && this.#connection.idle;
   }
 
+  unsent(): Promise<number> {
+    return this.#connection.unsent();
+  }
+
   pauseInput(): void {
     this.#input.pause();
   }

@@ -24,6 +24,10 @@ export class TunnelChannel implements ByteChannel {
     return this.#inner.queued;
   }
 
+  unsent(): Promise<number> {
+    return this.#inner.unsent();
+  }
+
   start(events: ByteChannelEvents): void {
     this.#events = events;
     const parser = new FrameParser({

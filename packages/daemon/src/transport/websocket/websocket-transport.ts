@@ -132,6 +132,10 @@ export class WebSocketTransport implements Transport {
     return this.#sender.idle;
   }
 
+  unsent(): Promise<number> {
+    return unsentBytes(tcpKey(this.#socket));
+  }
+
   pauseInput(): void {
     this.#input.pause();
   }
