@@ -12,6 +12,8 @@
 
 // Frames in one sendmsg: more would only help for tiny records, and those come in bursts that fit.
 #define FRAMES_AT_ONCE 32
+// Two pipes of the size that we make them; larger ones are waited for.
+#define LEFT_IN_PIPES (2u * 1024 * 1024)
 
 void output_control(struct shim *shim, const uint8_t *frame, size_t bytes) {
   struct connection *c = &shim->conn;
@@ -45,9 +47,13 @@ void output_subscribe(struct shim *shim, uint64_t from, uint32_t window) {
   c->progress_at = shim->now;
 }
 
-// The offset up to which may be sent now. What was announced as missing does not count.
-static uint64_t limit_of(const struct connection *c) {
-  return c->acked + c->window + (c->acked <= c->gap_from ? c->gap_to - c->gap_from : 0);
+// The offset up to which may be sent now. What was announced as missing does not count. What a container without a log leaves at its end, in
+// the ring and in pipes, is bounded: the daemon takes it beyond the window, so that the end does not wait for a slow client.
+static uint64_t limit_of(const struct shim *shim) {
+  const struct connection *c = &shim->conn;
+  uint64_t window = c->window;
+  if (shim->phase >= PHASE_ENDING && !shim->log.enabled && !shim->exec) window += shim->ring.size + LEFT_IN_PIPES;
+  return c->acked + window + (c->acked <= c->gap_from ? c->gap_to - c->gap_from : 0);
 }
 
 // A GAP before `to`. Where an earlier one is not acknowledged yet, the bytes between the two no longer count either: few, and once.
@@ -161,7 +167,7 @@ static bool flush_frames(struct shim *shim) {
   struct iovec vector[2 * FRAMES_AT_ONCE];
   struct planned plan[FRAMES_AT_ONCE];
   unsigned count = 0;
-  uint64_t cursor = c->cursor, limit = limit_of(c);
+  uint64_t cursor = c->cursor, limit = limit_of(shim);
   uint32_t position = c->position == RING_NONE ? ring_find(ring, cursor) : c->position;
   while (count < FRAMES_AT_ONCE && cursor < limit && position != RING_NONE) {
     struct ring_record record = ring_at(ring, position);
@@ -234,7 +240,7 @@ void output_flush(struct shim *shim) {
     full = !flush_part(shim) || !flush_control(shim);
     if (full) break;
     if (c->subscribed && c->cursor < shim->ring.next) {
-      if (c->cursor >= limit_of(c)) break;
+      if (c->cursor >= limit_of(shim)) break;
       if (c->cursor < shim->ring.first) {
         add_gap(shim, shim->ring.first);
         continue;

@@ -616,6 +616,26 @@ test('without a log a daemon that says again and again how far it is is waited f
   await other.leave();
 });
 
+test(
+  'without a log the end does not wait for a daemon that waits for clients: what is left comes beyond the window',
+  options,
+  async () => {
+    await using container = new Container({ args: ['sh', '-c', 'read go; cat /dev/zero'], log: false, stdin: true });
+    const peer = await container.attach();
+    peer.acks = false;
+    peer.subscribe(NEXT, 65_536);
+    peer.stdin('go\n');
+    await peer.until(() => peer.next === 65_536);
+    // It fills the ring and its pipe, and is stuck.
+    await sleep(500);
+    await peer.signal(9);
+    const exit = await peer.exit();
+    assert.deepEqual([exit.offset, peer.gaps.length, exit.code], [peer.next, 0, 137]);
+    assert.ok(peer.next > 65_536);
+    await peer.leave();
+  },
+);
+
 test('a daemon that is killed while it reads: the next one goes on where it was', options, async () => {
   await using container = new Container({ args: ['sh', '-c', 'seq 1 3000000; sleep 1000'] });
   assert.equal((await container.start()).ok, true);

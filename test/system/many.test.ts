@@ -134,6 +134,22 @@ test('without a log a client that reads slowly misses nothing', async () => {
   assert.deepEqual({ got, status }, { got: bytes, status: 'Success' });
 });
 
+test('without a log a client that holds the container back does not hold up its stop', async () => {
+  const container = await runContainer(daemon, pod, 'read go; cat /dev/zero', { stdin: true, log: false });
+  using client = await AttachClient.open(await container.attachUrl());
+  client.pause();
+  await client.send('go\n');
+  await sleep(1000);
+  const began = performance.now();
+  await daemon.client.runtime.stopContainer({ containerId: container.id, timeout: 0n });
+  const took = performance.now() - began;
+  const { exitCode, reason } = await container.status();
+  assert.deepEqual([exitCode, reason], [137, 'Error']);
+  assert.ok(took < 10_000, `it took ${took} ms`);
+  client.resume();
+  assert.equal((await client.ended())?.status, 'Success');
+});
+
 test('without a log a client that takes nothing of single bytes of both streams in turn: the daemon keeps little more than those', async () => {
   const EACH = 100_000;
   const script = `read -r _; i=0; while [ $i -lt ${EACH} ]; do printf a; printf b >&2; i=$((i+1)); done`;
