@@ -9,7 +9,7 @@
 #define VERSION "0.1.0"
 
 static const char USAGE[] =
-    "usage: berth-shim run | init | pod | pause | oom-hook | overlay | bind | node | dial | version\n"
+    "usage: berth-shim run | init | pod | pause | oom-hook | overlay | bind | node | dial | spawn | version\n"
     "Started by berthd; shim/PROTOCOL.md says what each takes.\n";
 
 int main(int argc, char **argv) {
@@ -23,6 +23,7 @@ int main(int argc, char **argv) {
   if (strcmp(face, "bind") == 0) return bind_main(argc - 2, argv + 2);
   if (strcmp(face, "node") == 0) return node_main(argc - 2, argv + 2);
   if (strcmp(face, "dial") == 0) return dial_main(argc - 2, argv + 2);
+  if (strcmp(face, "spawn") == 0) return spawn_main(argc - 2);
   if (strcmp(face, "version") == 0) {
     dprintf(1, "berth-shim %s, protocol %u\n", VERSION, FRAME_VERSION);
     return 0;

@@ -275,5 +275,6 @@ int overlay_main(int argc, char **argv);
 int bind_main(int argc, char **argv);
 int node_main(int argc, char **argv);
 int dial_main(int argc, char **argv);
+int spawn_main(int argc);
 
 #endif

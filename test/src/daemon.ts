@@ -4,6 +4,7 @@ import { createWriteStream, globSync, mkdtempSync, readFileSync, rmSync, writeFi
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BerthClient, connect } from '@berth/client';
+import { launcherOptions } from '../../packages/daemon/src/testing/launcher-options.ts';
 import { collect, type Ran } from './crictl.ts';
 import { leftovers } from './leftovers.ts';
 import { eventually, readProcess } from './processes.ts';
@@ -141,7 +142,7 @@ export class TestDaemon implements AsyncDisposable {
     ];
     const [command, args] = this.#options.built
       ? [join(ROOT, 'bin/berthd'), flags]
-      : [process.execPath, ['--conditions=source', MAIN, ...flags]];
+      : [process.execPath, [...launcherOptions(), '--conditions=source', MAIN, ...flags]];
     return spawn(command, args, {
       stdio: ['ignore', 'pipe', this.#options.logTo ?? 'pipe'],
       env: { ...process.env, BERTH_TEST: this.dir },

@@ -32,6 +32,19 @@ export function residentBytes(pid: number): number {
   return Number(kib ?? '0') * 1024;
 }
 
+/**
+ * A daemon's memory after work is that before, give or take `limit` bytes. While it works, what nobody refers to any more waits for its
+ * collection; once it rests, it gives that back (docs/decisions/0016).
+ * @throws Error when it keeps more than that for half a minute
+ */
+export async function keepsNoMemory(pid: number, before: number, limit: number): Promise<void> {
+  const grown = (): number => residentBytes(pid) - before;
+  await eventually(
+    () => `the daemon, grown by ${(grown() / 1024 / 1024).toFixed(0)} MiB, gives memory back`,
+    () => grown() < limit,
+  );
+}
+
 /** The most that it ever was, bytes. */
 export function peakResidentBytes(pid: number): number {
   const kib = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];

@@ -207,12 +207,18 @@ test('image import, ls, rm: a root file system with several names, and it runs',
 
 test('a container that nobody is attached to costs the daemon nothing, however much it writes', async () => {
   await ok(['run', '-d', '--name', 'chatty', IMAGE, 'sh', '-c', 'while :; do echo a line of some length; done']);
-  const began = daemonTicks();
-  await sleep(3000);
-  const used = daemonTicks() - began;
+  /** Of 300; timers take a few. */
+  const usedInThreeSeconds = async (): Promise<number> => {
+    const began = daemonTicks();
+    await sleep(3000);
+    return daemonTicks() - began;
+  };
+  const used: number[] = [];
+  // Once it has come to rest the daemon collects what the tests before this one have left, in one of these.
+  do used.push(await usedInThreeSeconds());
+  while (used.length < 3 && (used.at(-1) ?? 0) > 10);
   await ok(['rm', '-f', 'chatty']);
-  // 3 s are 300 ticks; garbage collection and timers may take a few.
-  assert.ok(used <= 10, `the daemon has used ${used} hundredths of a second of processor`);
+  assert.ok((used.at(-1) ?? 0) <= 10, `the daemon has used ${used.join(', ')} hundredths of a second of processor in 3 s each`);
 });
 
 /** User and system time of the daemon, hundredths of a second. */

@@ -15,7 +15,7 @@ import { AttachClient } from '../src/attach.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { frame, RawConnection, upgradeHeaders } from '../src/http.ts';
 import { type Pod, runContainer, runPod, type TestContainer } from '../src/pods.ts';
-import { countDescriptors, eventually, listProcesses, readProcess, residentBytes } from '../src/processes.ts';
+import { countDescriptors, eventually, keepsNoMemory, listProcesses, readProcess, residentBytes } from '../src/processes.ts';
 import { randomBlocks, randomSha256 } from '../src/random.ts';
 import { SpdyAttach } from '../src/spdy-attach.ts';
 import { spdySession } from '../src/spdy-session.ts';
@@ -64,7 +64,7 @@ function programs(): string[] {
     ({ pid, state, command }) =>
       state !== 'Z' && !/^sleep 1000$|while :|lxc-start/.test(command) && cgroupOf(pid).includes(container.id),
   );
-  const shims = listProcesses().filter(({ command }) => command.startsWith(`${daemon.state}/bin/berth-shim`));
+  const shims = listProcesses().filter(({ command }) => command.startsWith(`${daemon.state}/bin/berth-shim run`));
   return [...inside, ...shims.slice(1)].map(({ pid, command }) => `${pid} ${command}`);
 }
 
@@ -338,8 +338,7 @@ test('10,000 exec sessions, over WebSocket and SPDY, killed and ended, leave no 
   const earlier = { descriptors: countDescriptors(daemon.pid), memory: residentBytes(daemon.pid) };
   await cycle(8_000);
   await eventually('descriptors are closed', () => countDescriptors(daemon.pid) <= earlier.descriptors + 2);
-  const grown = (residentBytes(daemon.pid) - earlier.memory) / MIB;
-  assert.ok(grown < 64, `8,000 more sessions grew the daemon by ${grown.toFixed(0)} MiB`);
+  await keepsNoMemory(daemon.pid, earlier.memory, 64 * MIB);
 });
 
 test('the daemon is killed: exec sessions end and their programs with them; the container goes on', async () => {

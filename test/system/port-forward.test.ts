@@ -11,7 +11,7 @@ import { SpdyClient } from '../../packages/daemon/src/testing/spdy-client.ts';
 import { TestDaemon } from '../src/daemon.ts';
 import { type Pod, runContainer, runPod } from '../src/pods.ts';
 import { ForwardClient, PodServer, PORTS, portForwardUrl } from '../src/port-forward.ts';
-import { countDescriptors, eventually, listProcesses, readProcess, residentBytes } from '../src/processes.ts';
+import { countDescriptors, eventually, keepsNoMemory, listProcesses, readProcess, residentBytes } from '../src/processes.ts';
 import { randomBlocks, randomSha256 } from '../src/random.ts';
 
 const MIB = 1024 * 1024;
@@ -253,8 +253,7 @@ test('1,000 sessions over channels, SPDY and the tunnel leave nothing: no descri
     () => countDescriptors(daemon.pid) <= before.descriptors,
     10_000,
   );
-  const grown = (residentBytes(daemon.pid) - before.memory) / MIB;
-  assert.ok(grown < 48, `1,000 sessions grew the daemon by ${grown.toFixed(0)} MiB`);
+  await keepsNoMemory(daemon.pid, before.memory, 48 * MIB);
   assert.equal(dialers(daemon).length, 1);
   // Stdin, stdout, stderr, the channel, epoll.
   assert.ok(countDescriptors(dialers(daemon)[0] ?? 0) <= 5);

@@ -2,6 +2,7 @@
 import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { connect } from '@berth/client';
+import { launcherOptions } from '../../../packages/daemon/src/testing/launcher-options.ts';
 import { removeCgroup } from '../leftovers.ts';
 import { Child } from './child.ts';
 import { outsideContainers, processesNamed } from './processes.ts';
@@ -40,7 +41,6 @@ export const startBerth = async ({
   const [config, node] = [join(dir, 'berthd.toml'), join(dir, 'node')];
   // Nothing else may share the program's pages, or the daemon's share of them would look smaller than it is.
   await copyFile(process.execPath, node);
-  const nodeOptions = await launcherOptions(join(repository, 'bin/berthd'));
   await writeFile(config, `[runtime]\ncgroup_parent = "${cgroup}"\n`);
   const program = source ? ['--conditions=source', 'packages/daemon/src/main.ts'] : ['packages/daemon/dist/main.js'];
   const folders = ['--config', config, '--root', join(dir, 'root'), '--state', state, '--log-level', 'warn'];
@@ -49,7 +49,7 @@ export const startBerth = async ({
     new Child(
       node,
       [
-        ...nodeOptions,
+        ...launcherOptions(),
         ...profiling,
         ...program.map((word) => (word.startsWith('-') ? word : join(repository, word))),
         ...folders,
@@ -74,13 +74,6 @@ export const startBerth = async ({
     helpers: async () => await helpersBelow(state, child.pid),
     [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
   };
-};
-
-/** What the launcher gives Node: the daemon is measured as users run it. @throws Error when the launcher has changed beyond recognition */
-const launcherOptions = async (launcher: string): Promise<readonly string[]> => {
-  const line = /^exec "\$node" (.*)"\$root/m.exec(await readFile(launcher, 'utf8'));
-  if (line === null) throw new Error(`${launcher}: no line that starts Node`);
-  return (line[1] ?? '').split(' ').filter((word) => word !== '');
 };
 
 /** Shims say their number in a file of their container's folder; LXC's monitors name that folder, which lies below the state. */

@@ -31,7 +31,7 @@ export const createContainer = async (host: LcrHost, spec: ContainerSpec): Promi
     await makeDirectories(paths, spec.image.layers[0]);
     const [filter] = await Promise.all([
       checked.seccomp === undefined ? undefined : seccompFile(host, checked.seccomp),
-      mountOverlay(shimBinary(host.config), spec.image, paths.upper, paths.work, paths.rootfs),
+      mountOverlay(shimBinary(host.config), spec.image, paths, host.run),
       writeFile(paths.resources, JSON.stringify(checked.limits), { mode: 0o600 }),
     ]);
     const plan = await planContainer(host, spec, paths, checked, filter);
@@ -150,7 +150,7 @@ export const removeContainer = async (host: LcrHost, spec: ContainerSpec): Promi
   const paths = containerPaths(host.config, spec.id);
   await endShim(paths.state, shimBinary(host.config));
   await removeRuntimeTraces(host, spec);
-  await unmount([paths.rootfs]);
+  await unmount([paths.rootfs], host.run);
   // A shim that was ended while it wrote its record leaves the temporary file.
   const record = exitRecordPath(host.config.root, spec.id);
   await Promise.all(

@@ -2,6 +2,7 @@
 import type { Config } from '../config/config.ts';
 import type { Log } from '../util/log.ts';
 import type { HostFacts } from './host-facts.ts';
+import type { Run } from './spawn.ts';
 
 export type LcrHost = {
   readonly config: Config;
@@ -9,4 +10,6 @@ export type LcrHost = {
   readonly log: Log;
   /** Cgroup directories that shims move themselves into; empty where the daemon has no cgroup of its own. */
   readonly shimCgroups: readonly string[];
+  /** Starts programs while others are served. */
+  readonly run: Run;
 };

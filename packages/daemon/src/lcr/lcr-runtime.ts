@@ -21,6 +21,7 @@ import { createPod, podRuns, podStands, removePod } from './pod.ts';
 import { PodDialers } from './pod-dialers.ts';
 import { programFor } from './program.ts';
 import { must } from './spawn.ts';
+import { Spawner } from './spawner.ts';
 import { startContainer } from './start.ts';
 
 /** Makes the runtime. `prepareHost` must have been called; the host is looked at when the first method is. */
@@ -31,6 +32,7 @@ class LcrRuntime implements Runtime {
   readonly #config: Config;
   readonly #log: Log;
   readonly #dialers: PodDialers;
+  readonly #spawner: Spawner;
   #host: Promise<LcrHost> | undefined;
   #version: Promise<string> | undefined;
 
@@ -38,6 +40,7 @@ class LcrRuntime implements Runtime {
     this.#config = config;
     this.#log = log;
     this.#dialers = new PodDialers(shimBinary(config));
+    this.#spawner = new Spawner(shimBinary(config));
   }
 
   async version(): Promise<string> {
@@ -107,6 +110,7 @@ class LcrRuntime implements Runtime {
 
   async close(): Promise<void> {
     await this.#dialers.close();
+    this.#spawner.close();
   }
 
   /** Facts about the host are read once; a failure is not remembered, the next call tries again. */
@@ -128,6 +132,7 @@ class LcrRuntime implements Runtime {
       config: this.#config,
       facts,
       log: this.#log,
+      run: this.#spawner.run,
       shimCgroups: await prepareShimCgroups(facts.cgroups, this.#config.runtime.cgroupParent),
     };
   }

@@ -47,7 +47,7 @@ export const createPod = async (host: LcrHost, pod: PodSpec): Promise<PodResourc
 const makeNamespaces = async (host: LcrHost, paths: PodPaths, { namespaces, hostname, sysctls }: CheckedPod): Promise<void> => {
   const shared = namespaces.pid === 'pod';
   // What a daemon that died in between has left: the shim would pin over it.
-  await unmount([paths.shm, paths.net, paths.ipc, paths.uts, paths.pid]);
+  await unmount([paths.shm, paths.net, paths.ipc, paths.uts, paths.pid], host.run);
   const args = [
     shared ? 'pause' : 'pod',
     '--dir',
@@ -62,7 +62,7 @@ const makeNamespaces = async (host: LcrHost, paths: PodPaths, { namespaces, host
     ...sysctls.flatMap((sysctl) => ['--sysctl', sysctl]),
   ];
   // A pause process stays; its first line is its pid.
-  const done = await must(shimBinary(host.config), args, { firstLine: shared });
+  const done = await must(shimBinary(host.config), args, { firstLine: shared }, host.run);
   if (!shared) return;
   const pid = Number(/\d+/.exec(done.stdout)?.[0]);
   const startTime = pid > 1 ? await readStartTime(pid) : undefined;
@@ -88,7 +88,7 @@ export const removePod = async (host: LcrHost, pod: PodSpec): Promise<void> => {
   const paths = podPaths(host.config, pod.id);
   if (await unless(['ENOENT'], stat(paths.dir))) {
     await killPause(paths);
-    await unmount([paths.shm, paths.net, paths.ipc, paths.uts, paths.pid]);
+    await unmount([paths.shm, paths.net, paths.ipc, paths.uts, paths.pid], host.run);
     await rm(paths.dir, { recursive: true, force: true });
   }
   const parent = pod.config.linux?.cgroupParent || host.config.runtime.cgroupParent;

@@ -3,9 +3,11 @@ import { spawn } from 'node:child_process';
 import { failed } from './refuse.ts';
 
 /** How long a helper may take: they make a handful of system calls, but the machine may be swamped. */
-const HELPER_TIMEOUT_MS = 30_000;
+export const HELPER_TIMEOUT_MS = 30_000;
 /** Helpers print a line; more than this is cut off. */
-const MAX_HELPER_OUTPUT_BYTES = 16 * 1024;
+export const MAX_HELPER_OUTPUT_BYTES = 16 * 1024;
+/** What a helper gets of the daemon's environment: nothing. */
+export const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
 
 export type Finished = { readonly status: number; readonly stdout: string; readonly stderr: string };
 
@@ -21,11 +23,14 @@ export type RunOptions = {
  * Runs a program without a shell and with an empty environment but for PATH. Resolves with what it said, whatever its
  * status; rejects when it cannot be started or does not end in time (it is killed then).
  */
-export const run = (program: string, args: readonly string[], options: RunOptions = {}): Promise<Finished> =>
+export type Run = (program: string, args: readonly string[], options?: RunOptions) => Promise<Finished>;
+
+/** By a fork of the daemon: for what runs seldom, or before there is a `Spawner`. */
+export const run: Run = (program, args, options = {}) =>
   new Promise((resolve, reject) => {
     const child = spawn(program, args, {
       stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
-      env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },
+      env: ENVIRONMENT,
       detached: options.firstLine === true,
     });
     let stdout = '';
@@ -63,8 +68,13 @@ export const run = (program: string, args: readonly string[], options: RunOption
   });
 
 /** Like `run`, and throws with the program's own words when its status is not 0. */
-export const must = async (program: string, args: readonly string[], options: RunOptions = {}): Promise<Finished> => {
-  const done = await run(program, args, options);
+export const must = async (
+  program: string,
+  args: readonly string[],
+  options: RunOptions = {},
+  by: Run = run,
+): Promise<Finished> => {
+  const done = await by(program, args, options);
   if (done.status !== 0) {
     const said = (done.stderr || done.stdout).trim().split('\n').at(-1) ?? '';
     throw failed(`${program} ${args[0] ?? ''} failed with status ${done.status}${said ? `: ${said}` : ''}`);

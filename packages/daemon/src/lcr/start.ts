@@ -23,7 +23,6 @@ import { processSpec, type ProcessSpec } from './process-spec.ts';
 import { failed, invalid } from './refuse.ts';
 import { grantedOomScoreAdj } from './resources.ts';
 import { encodeShimConfig, parseShimAnswer } from './shim-config.ts';
-import { run } from './spawn.ts';
 import { sizeSettings } from './terminal-size.ts';
 
 /**
@@ -68,7 +67,7 @@ export const startContainer = async (host: LcrHost, spec: ContainerSpec): Promis
   ]);
   try {
     const process = processSpec(spec.config, spec.image.run, plan.hostname, plan.home);
-    const pid = await runShim(shim, shimSettings(host, spec, paths, plan, process), process.argv[0] ?? '', plan.cwd);
+    const pid = await runShim(host, shimSettings(host, spec, paths, plan, process), process.argv[0] ?? '', plan.cwd);
     const startTime = await readStartTime(pid);
     if (startTime !== undefined)
       await writeFile(paths.init, JSON.stringify({ pid, startTime } satisfies InitRecord), { mode: 0o600 });
@@ -89,12 +88,13 @@ const cleanUp = async (host: LcrHost, spec: ContainerSpec): Promise<void> => {
 };
 
 const runShim = async (
-  shim: string,
+  host: LcrHost,
   settings: readonly (readonly [string, string | Buffer])[],
   command: string,
   cwd: string,
 ): Promise<number> => {
-  const done = await run(shim, ['run'], { input: encodeShimConfig(settings), timeoutMs: START_TIMEOUT_MS, firstLine: true });
+  const options = { input: encodeShimConfig(settings), timeoutMs: START_TIMEOUT_MS, firstLine: true };
+  const done = await host.run(shimBinary(host.config), ['run'], options);
   const answer = parseShimAnswer(done.stdout);
   if (answer?.kind === 'ok') return answer.pid;
   const text = answer?.text || done.stderr.trim().split('\n').at(-1) || `berth-shim ended with status ${done.status}`;
