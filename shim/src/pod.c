@@ -111,8 +111,11 @@ static int make_namespaces(struct pod *pod) {
 }
 
 // Pid 1 of the shared namespace: reaps, for ever.
-static _Noreturn void reap(void) {
+static _Noreturn void reap(int pinned) {
   setsid();
+  // Who killed us off before that would never find this process.
+  char byte;
+  if (read(pinned, &byte, 1) != 1) _exit(1);
   close_everything_but(-1);
   if (chdir("/") < 0) _exit(1);
   prctl(PR_SET_NAME, "berth-pause");
@@ -132,13 +135,21 @@ static int start_pause(struct pod *pod) {
   if (unshare(CLONE_NEWPID) < 0) return complain("unshare", errno);
   // Its end would be that of all in the namespace. It has this from us, who end at once.
   write_text("/proc/self/oom_score_adj", SHIM_OOM_SCORE);
+  int pinned[2];
+  if (pipe(pinned) < 0) return complain("pipe", errno);
   pid_t pid = fork();
   if (pid < 0) return complain("fork", errno);
-  if (pid == 0) reap();
+  if (pid == 0) {
+    close(pinned[1]);
+    reap(pinned[0]);
+  }
+  close(pinned[0]);
   if (pin(pod, "pid", pid) != 0) {
     kill(pid, SIGKILL);
     return 1;
   }
+  int error = write_all(pinned[1], "", 1);
+  if (error != 0) return complain("pause", error);
   dprintf(1, "%d\n", (int)pid);
   return 0;
 }

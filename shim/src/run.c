@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,11 +40,23 @@ static char *read_configuration(size_t *bytes) {
   return NULL;
 }
 
-// The process that the daemon started: passes the one line on.
+// Settings have secrets, and may be in a file of their own: nobody holds it longer than it takes to read it.
+static bool let_go_of_configuration(void) {
+  int null = open("/dev/null", O_RDONLY);
+  if (null < 0 || dup2(null, 0) < 0) return false;
+  if (null > 2) close(null);
+  return true;
+}
+
+// The process that the daemon started: passes the one line on. When nobody is left who reads it the start is given up, as by its own end.
 static int wait_for_report(int fd, pid_t child) {
   char line[LXC_WORDS + 64];
   size_t have = 0;
   while (have < sizeof line) {
+    struct pollfd both[2] = {{.fd = fd, .events = POLLIN}, {.fd = 1}};
+    if (poll(both, 2, -1) < 0 && errno != EINTR) break;
+    if ((both[1].revents & (POLLERR | POLLHUP)) != 0) return 1;
+    if (both[0].revents == 0) continue;
     ssize_t n = read(fd, line + have, sizeof line - have);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) break;
@@ -116,13 +129,14 @@ static int prepare(struct shim *shim, const char **kind, const char **what) {
 static void become_shim(struct shim *shim) {
   if (chdir("/") < 0) _exit(1);
   umask(022);  // everything made here says its mode; only the log may be read by others
+  // Before what has been inherited is closed: who has started us, and waits until nobody holds that, finds us by it.
+  write_pid(shim);
   close_everything_but(shim->report);
   fcntl(shim->report, F_SETFD, FD_CLOEXEC);
   prctl(PR_SET_NAME, "berth-shim");
   ignore_signals();
   int error = loop_open(shim);
   protect(shim);
-  write_pid(shim);
   // If whoever started us is gone before the container runs, nobody wants it.
   watch(shim, shim->report, 0, WATCH_REPORT);
   const char *kind = "system", *what = "the shim's loop";
@@ -143,7 +157,7 @@ int run_main(void) {
   shim.conn.fd = shim.in.fd = shim.out.fd = shim.err.fd = -1;
   for (int i = 0; i < MAX_WAITING; i++) shim.waiting[i].fd = -1;
   shim.text_pages = read_configuration(&shim.text_pages_bytes);
-  if (shim.text_pages == NULL) return say("system", strerror(errno));
+  if (shim.text_pages == NULL || !let_go_of_configuration()) return say("system", strerror(errno));
   const char *wrong = config_parse(&shim.config, shim.text_pages, shim.text_pages_bytes);
   if (wrong != NULL) return say("system", wrong);
   int report[2];

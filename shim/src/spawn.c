@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +19,8 @@
 // Where the daemon puts its ends.
 #define REQUESTS 0
 #define ANSWERS 1
+// Our stderr once more, which every program inherits: the daemon reads its end when the last of them has ended, even if we were killed.
+#define LIFE 3
 #define HEAD_BYTES 12u
 // The largest input is a container's settings.
 #define MAX_REQUEST_BYTES (CONFIG_MAX_BYTES + 64u * 1024)
@@ -32,7 +35,7 @@
 
 enum request_kind { RUN = 1, KILL = 2, LEAVE = 3 };
 enum request_flag { HAS_INPUT = 1, OWN_SESSION = 2 };
-enum answer_kind { STDOUT = 1, STDERR = 2, ENDED = 3, FAILED = 4 };
+enum answer_kind { STDOUT = 1, STDERR = 2, ENDED = 3, FAILED = 4, TAKEN = 5 };
 
 struct job {
   bool used, ended;
@@ -44,6 +47,7 @@ struct job {
 
 struct spawner {
   int epoll, children;
+  bool over;  // nothing more is asked for
   size_t have, touched;  // of the requests: what is there, and how far there was anything
   uint8_t *requests;
   struct job jobs[MAX_JOBS];
@@ -55,20 +59,20 @@ static void put_u32(uint8_t *p, uint32_t value) {
   for (int i = 0; i < 4; i++) p[i] = (uint8_t)(value >> (8 * i));
 }
 
-// The daemon reads whatever else it does, so this waits at most for its next turn. False: it is gone.
-static bool answer(uint32_t id, enum answer_kind kind, const void *payload, uint32_t bytes) {
+// The daemon reads whatever else it does, so this waits at most for its next turn. When it is gone, the end of its requests says so.
+static void answer(uint32_t id, enum answer_kind kind, const void *payload, uint32_t bytes) {
   uint8_t frame[HEAD_BYTES + OUTPUT_AT_ONCE] = {0};
   put_u32(frame, bytes);
   put_u32(frame + 4, id);
   frame[8] = (uint8_t)kind;
   memcpy(frame + HEAD_BYTES, payload, bytes);
-  return write_all(ANSWERS, frame, HEAD_BYTES + bytes) == 0;
+  (void)write_all(ANSWERS, frame, HEAD_BYTES + bytes);
 }
 
-static bool answer_number(uint32_t id, enum answer_kind kind, uint32_t number) {
+static void answer_number(uint32_t id, enum answer_kind kind, uint32_t number) {
   uint8_t payload[4];
   put_u32(payload, number);
-  return answer(id, kind, payload, sizeof payload);
+  answer(id, kind, payload, sizeof payload);
 }
 
 static struct job *find(struct spawner *spawner, uint32_t id) {
@@ -83,11 +87,11 @@ static void close_fd(int *fd) {
   *fd = -1;
 }
 
-// Frees the place of a program that is over. False: the daemon is gone.
-static bool settle(struct job *job) {
-  if (!job->ended || job->output[0] >= 0 || job->output[1] >= 0) return true;
+// Frees the place of a program that is over.
+static void settle(struct job *job) {
+  if (!job->ended || job->output[0] >= 0 || job->output[1] >= 0) return;
   job->used = false;
-  return answer_number(job->id, ENDED, job->status);
+  answer_number(job->id, ENDED, job->status);
 }
 
 // Input in a file without a name: nobody has to wait until the program has read it.
@@ -102,7 +106,10 @@ static int input_file(const uint8_t *input, size_t bytes) {
   return -1;
 }
 
-static void become(char **argv, int input, const int output[2], bool own_session, int failed) {
+static void become(pid_t helper, char **argv, int input, const int output[2], bool own_session, int failed) {
+  // When we are killed the daemon's call fails and it cleans up: nothing of it may go on behind that.
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != helper) _exit(127);
   if (own_session) setsid();
   reset_signals();
   if (dup2(input, 0) >= 0 && dup2(output[0], 1) >= 0 && dup2(output[1], 2) >= 0) execvp(argv[0], argv);
@@ -118,8 +125,8 @@ static int start(struct job *job, char **argv, int input, bool own_session) {
   set_nonblocking(out[0]);
   set_nonblocking(err[0]);
   if (error == 0) {
-    pid_t pid = fork();
-    if (pid == 0) become(argv, input, (int[2]){out[1], err[1]}, own_session, failed[1]);
+    pid_t helper = getpid(), pid = fork();
+    if (pid == 0) become(helper, argv, input, (int[2]){out[1], err[1]}, own_session, failed[1]);
     if (pid < 0) error = errno;
     else {
       close_fd(&failed[1]);
@@ -162,7 +169,7 @@ static bool split(char *text, size_t bytes, char **argv) {
   return argv[0][0] != 0;
 }
 
-// u32 bytes of words | words | input. False: it is no request, or the daemon is gone.
+// u32 bytes of words | words | input. False: it is no request.
 static bool run(struct spawner *spawner, uint32_t id, uint8_t flags, uint8_t *payload, size_t bytes) {
   char *argv[MAX_ARGUMENTS + 1];
   if (flags > (HAS_INPUT | OWN_SESSION) || bytes < 4 || find(spawner, id) != NULL) return false;
@@ -174,10 +181,15 @@ static bool run(struct spawner *spawner, uint32_t id, uint8_t flags, uint8_t *pa
   if (index == MAX_JOBS) return false;
   struct job *job = &spawner->jobs[index];
   *job = (struct job){.id = id, .output = {-1, -1}};
+  // First of all: what has no such answer when we are killed has not been run, and may be asked of another helper.
+  answer(id, TAKEN, "", 0);
   int input = (flags & HAS_INPUT) != 0 ? input_file(payload + 4 + words, input_bytes) : open("/dev/null", O_RDONLY | O_CLOEXEC);
   int error = input < 0 ? errno : start(job, argv, input, (flags & OWN_SESSION) != 0);
   close_fd(&input);
-  if (error != 0) return answer_number(id, FAILED, (uint32_t)error);
+  if (error != 0) {
+    answer_number(id, FAILED, (uint32_t)error);
+    return true;
+  }
   job->used = true;
   // An output that cannot be watched is one that ends at once.
   for (uint32_t which = 0; which < 2; which++) {
@@ -186,7 +198,7 @@ static bool run(struct spawner *spawner, uint32_t id, uint8_t flags, uint8_t *pa
   return true;
 }
 
-// u32 bytes behind these twelve | u32 id | u8 kind | u8 flags | u16 zero; little-endian. False: it is none, or the daemon is gone.
+// u32 bytes behind these twelve | u32 id | u8 kind | u8 flags | u16 zero; little-endian. False: it is none.
 static bool take_request(struct spawner *spawner, uint8_t *frame) {
   size_t bytes = u32(frame);
   uint32_t id = u32(frame + 4);
@@ -206,11 +218,15 @@ static bool take_request(struct spawner *spawner, uint8_t *frame) {
   return true;
 }
 
-// False: the daemon is gone, or is none.
+// False: what came is no request.
 static bool requests_read(struct spawner *spawner) {
   ssize_t n = read(REQUESTS, spawner->requests + spawner->have, MAX_REQUEST_BYTES - spawner->have);
-  if (n < 0) return errno == EAGAIN || errno == EINTR;
-  if (n == 0) return false;
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (n <= 0) {
+    spawner->over = true;
+    epoll_ctl(spawner->epoll, EPOLL_CTL_DEL, REQUESTS, NULL);
+    return true;
+  }
   spawner->have += (size_t)n;
   if (spawner->have > spawner->touched) spawner->touched = spawner->have;
   size_t at = 0;
@@ -228,7 +244,7 @@ static bool requests_read(struct spawner *spawner) {
     }
   }
   spawner->have -= at;
-  memmove(spawner->requests, spawner->requests + at, spawner->have);
+  if (at > 0) memmove(spawner->requests, spawner->requests + at, spawner->have);
   // Settings of containers are secrets, and may be large.
   if (spawner->have == 0) {
     drop_pages(spawner->requests, spawner->touched);
@@ -237,20 +253,23 @@ static bool requests_read(struct spawner *spawner) {
   return true;
 }
 
-static bool output_read(struct spawner *spawner, uint32_t what) {
+static void output_read(struct spawner *spawner, uint32_t what) {
   struct job *job = &spawner->jobs[what / 2];
   int *fd = &job->output[what % 2];
   // Of the one that had this place before.
-  if (!job->used || *fd < 0) return true;
+  if (!job->used || *fd < 0) return;
   uint8_t bytes[OUTPUT_AT_ONCE];
   ssize_t n = read(*fd, bytes, sizeof bytes);
-  if (n > 0) return answer(job->id, what % 2 == 0 ? STDOUT : STDERR, bytes, (uint32_t)n);
-  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (n > 0) {
+    answer(job->id, what % 2 == 0 ? STDOUT : STDERR, bytes, (uint32_t)n);
+    return;
+  }
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   close_fd(fd);
-  return settle(job);
+  settle(job);
 }
 
-static bool children_reap(struct spawner *spawner) {
+static void children_reap(struct spawner *spawner) {
   struct signalfd_siginfo ignored;
   (void)!read(spawner->children, &ignored, sizeof ignored);
   int status;
@@ -260,23 +279,27 @@ static bool children_reap(struct spawner *spawner) {
       if (!job->used || job->ended || job->pid != pid) continue;
       job->ended = true;
       job->status = WIFEXITED(status) ? (uint32_t)WEXITSTATUS(status) : 255u;
-      if (!settle(job)) return false;
+      settle(job);
     }
   }
-  return true;
+}
+
+// The daemon has gone, and what it has had started has come to its end, which ours would be before.
+static bool done(const struct spawner *spawner) {
+  siginfo_t any;
+  return spawner->over && waitid(P_ALL, 0, &any, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == ECHILD;
 }
 
 static void serve(struct spawner *spawner) {
   struct epoll_event events[EVENTS_AT_ONCE];
-  for (;;) {
+  while (!done(spawner)) {
     int count = epoll_wait(spawner->epoll, events, EVENTS_AT_ONCE, -1);
     if (count < 0 && errno != EINTR) return;
     for (int i = 0; i < count; i++) {
       uint32_t what = events[i].data.u32;
-      bool goes_on = what == WATCH_REQUESTS   ? requests_read(spawner)
-                     : what == WATCH_CHILDREN ? children_reap(spawner)
-                                              : output_read(spawner, what);
-      if (!goes_on) return;
+      if (what == WATCH_CHILDREN) children_reap(spawner);
+      else if (what != WATCH_REQUESTS) output_read(spawner, what);
+      else if (!requests_read(spawner)) return;
     }
   }
 }
@@ -288,7 +311,8 @@ int spawn_main(int argc) {
     return 64;
   }
   // What the daemon was started with and has handed down unknowingly.
-  close_fds_from(3);
+  close_fds_from(LIFE);
+  if (dup2(2, LIFE) < 0) return complain("stderr", errno);
   if (chdir("/") < 0) return complain("/", errno);
   // It ends with the daemon, by its requests: a signal to all of a service would end the programs of a daemon that still serves. A file
   // that may not grow is an errno. Programs find all of them as they should be.

@@ -1,10 +1,11 @@
 /** How containers end, and what is left of them: status, record, start errors, killed monitors and shims. */
 import assert from 'node:assert/strict';
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rmdirSync, writeFileSync, unlinkSync } from 'node:fs';
+import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Container, type ExitRecord, logBytes, type Options, Pause, readLog, SKIP, until } from './support/container.ts';
+import { Container, type ExitRecord, logBytes, type Options, Pause, readLog, SHIM, SKIP, until } from './support/container.ts';
 
 const options = { skip: SKIP };
 const SIGHUP = 1;
@@ -319,4 +320,23 @@ test('the starter is killed before the container runs: no container', options, a
   // It may have begun before LXC was killed, and is nobody's then.
   unlinkSync(join(container.dir, 'hook'));
   await until(() => container.leftovers().length === 0, `nothing left, but ${container.leftovers().join(' ')}`);
+});
+
+test('a start whose caller has gone is given up, whether it read from a pipe or a socket', options, async () => {
+  for (const reader of ['a pipe', 'a socket']) {
+    await using container = new Container({ args: ['true'] });
+    const [slow, there] = [join(container.dir, 'lxc-start'), join(container.dir, 'there')];
+    writeFileSync(slow, `#!/bin/sh\n: >${there}\nexec sleep 1000\n`, { mode: 0o755 });
+    const configuration = container.configuration().replace(/lxc-start=[^\0]*/, `lxc-start=${slow}`);
+    const [command, args] =
+      reader === 'a socket' ? [SHIM, ['run']] : ['sh', ['-c', `${SHIM} run | until [ -e ${there} ]; do sleep 0.01; done`]];
+    const caller = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    caller.stdin.end(configuration);
+    await until(() => existsSync(there), 'the start is under way');
+    const processes = [container.shimPid, container.monitorPid];
+    caller.stdout.destroy();
+    await until(() => caller.exitCode !== null, `the end of the start by ${reader}`);
+    await until(() => processes.every((pid) => !existsSync(`/proc/${pid}/exe`)), 'nothing of it goes on');
+    await until(() => container.leftovers().length === 0, `nothing left, but ${container.leftovers().join(' ')}`);
+  }
 });

@@ -12,12 +12,12 @@ import { SHIM, SKIP, until } from './support/container.ts';
 const options = { skip: SKIP };
 const [RUN, KILL, LEAVE] = [1, 2, 3];
 const [HAS_INPUT, OWN_SESSION] = [1, 2];
-const [STDOUT, STDERR, ENDED, FAILED] = [1, 2, 3, 4];
+const [STDOUT, STDERR, ENDED, FAILED, TAKEN] = [1, 2, 3, 4, 5];
 const ENOENT = 2;
 const EACCES = 13;
 const MAX_JOBS = 128;
 
-type Answers = { stdout: Buffer; stderr: Buffer; ended?: number; failed?: number };
+type Answers = { taken: boolean; stdout: Buffer; stderr: Buffer; ended?: number; failed?: number };
 
 function request(id: number, kind: number | undefined, flags = 0, payload: Uint8Array = Buffer.alloc(0)): Buffer {
   const head = Buffer.alloc(12);
@@ -40,6 +40,8 @@ function run(id: number, args: readonly string[], { input, flags = 0 }: { input?
 class Daemon implements Disposable {
   readonly child: ChildProcess;
   stderr = '';
+  /** Its stderr is at its end: nobody has it any more. */
+  deserted = false;
   #received: Buffer = Buffer.alloc(0);
   readonly #answers = new Map<number, Answers>();
 
@@ -47,6 +49,7 @@ class Daemon implements Disposable {
     this.child = spawn(SHIM, ['spawn'], { stdio: ['pipe', 'pipe', 'pipe'], env: { PATH: '/usr/bin:/bin', MARK: 'of the daemon' } });
     this.child.stdout?.on('data', (chunk: Buffer) => this.#read(Buffer.concat([this.#received, chunk])));
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => (this.stderr += text));
+    this.child.stderr?.once('end', () => (this.deserted = true));
     this.child.stdin?.on('error', () => {});
   }
 
@@ -55,7 +58,7 @@ class Daemon implements Disposable {
   }
 
   of(id: number): Answers {
-    const found = this.#answers.get(id) ?? { stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) };
+    const found = this.#answers.get(id) ?? { taken: false, stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) };
     this.#answers.set(id, found);
     return found;
   }
@@ -82,7 +85,10 @@ class Daemon implements Disposable {
       const payload = bytes.subarray(at + 12, at + 12 + bytes.readUInt32LE(at));
       const answers = this.of(bytes.readUInt32LE(at + 4));
       const kind = bytes[at + 8];
-      if (kind === STDOUT) answers.stdout = Buffer.concat([answers.stdout, payload]);
+      // Before anything else of a program.
+      assert.ok(kind === TAKEN || answers.taken);
+      if (kind === TAKEN) answers.taken = true;
+      else if (kind === STDOUT) answers.stdout = Buffer.concat([answers.stdout, payload]);
       else if (kind === STDERR) answers.stderr = Buffer.concat([answers.stderr, payload]);
       else if (kind === ENDED) answers.ended = payload.readUInt32LE();
       else if (kind === FAILED) answers.failed = payload.readUInt32LE();
@@ -140,15 +146,26 @@ test('settings do not stay in memory behind the program that they were for', opt
 });
 
 test(
-  'what a program inherits: three descriptors, no signal blocked or ignored, its own session where asked for',
+  'what a program inherits: four descriptors, no signal blocked or ignored, its own session where asked for',
   options,
   async () => {
     using daemon = new Daemon();
     const script = 'ls /proc/self/fd; grep -E "^Sig(Blk|Ign)" /proc/self/status; pwd; env | grep -E "^(PATH|MARK)" | sort';
     daemon.send(sh(1, script, { input: Buffer.from('x') }), sh(2, 'cut -d" " -f6 /proc/$$/stat; echo $$', { flags: OWN_SESSION }));
-    // The fourth descriptor is that of `ls` itself.
+    // The fifth descriptor is that of `ls` itself.
     const none = '0000000000000000';
-    const inherited = ['0', '1', '2', '3', `SigBlk:\t${none}`, `SigIgn:\t${none}`, '/', 'MARK=of the daemon', 'PATH=/usr/bin:/bin'];
+    const inherited = [
+      '0',
+      '1',
+      '2',
+      '3',
+      '4',
+      `SigBlk:\t${none}`,
+      `SigIgn:\t${none}`,
+      '/',
+      'MARK=of the daemon',
+      'PATH=/usr/bin:/bin',
+    ];
     assert.deepEqual(
       String((await daemon.over(1)).stdout)
         .trim()
@@ -196,7 +213,7 @@ test('as many as there is room for at once, again and again; no zombie, no descr
   const pid = daemon.child.pid ?? 0;
   const state = (): number[] => [
     readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').match(/\d+/g)?.length ?? 0,
-    readFileSync(`/proc/${pid}/fdinfo/4`, 'utf8').match(/^tfd:/gm)?.length ?? 0,
+    readFileSync(`/proc/${pid}/fdinfo/5`, 'utf8').match(/^tfd:/gm)?.length ?? 0,
   ];
   for (let round = 0; round < 20; round += 1) {
     const ids = Array.from({ length: MAX_JOBS }, (_each, i) => round * 1000 + i);
@@ -214,18 +231,40 @@ test('as many as there is room for at once, again and again; no zombie, no descr
   assert.equal(daemon.stderr, 'berth-shim: not a request\n');
 });
 
-test('the daemon has gone: the helper ends, programs go on to their end', options, async (t: TestContext) => {
+test('the daemon has gone: programs go on to their end, and the helper with them', options, async (t: TestContext) => {
   const dir = mkdtempSync(join(tmpdir(), 'berth-spawn-'));
   t.after(() => rmSync(dir, { recursive: true }));
   using daemon = new Daemon();
-  daemon.send(sh(1, `echo there; until [ -e ${dir}/go ]; do sleep 0.01; done; : >${dir}/gone`));
-  await until(() => daemon.of(1).stdout.length > 0, 'its word');
-  daemon.child.stdin?.destroy();
+  const wait = `until [ -e ${dir}/go ]; do sleep 0.01; done`;
+  // What it says to nobody does not end it.
+  daemon.send(sh(1, `echo there; ${wait}; echo to nobody && : >${dir}/gone`), sh(2, `echo there; ${wait}; : >${dir}/left`));
+  await until(() => daemon.of(1).stdout.length > 0 && daemon.of(2).stdout.length > 0, 'their word');
+  daemon.send(request(2, LEAVE));
+  daemon.child.stdin?.end();
   daemon.child.stdout?.destroy();
-  assert.equal(await daemon.ended(), 0);
+  await sleep(100);
+  assert.equal(daemon.child.exitCode, null);
   using other = new Daemon();
   other.send(sh(1, `: >${dir}/go`));
-  await until(() => existsSync(`${dir}/gone`), 'the program');
+  assert.equal(await daemon.ended(), 0);
+  assert.deepEqual([existsSync(`${dir}/gone`), existsSync(`${dir}/left`)], [true, true]);
+  assert.equal(daemon.stderr, '');
+});
+
+test('the helper is killed: programs end with it, and its stderr when the last process of theirs has', options, async () => {
+  using daemon = new Daemon();
+  daemon.send(
+    sh(1, 'echo $$; exec sleep 1000'),
+    sh(2, 'echo $$; exec sleep 1000', { flags: OWN_SESSION }),
+    sh(3, 'echo $$; exec sleep 1000'),
+    // A child of one, which nothing kills.
+    sh(4, 'sleep 0.7 >/dev/null 2>&1 & echo $!; exec sleep 1000'),
+  );
+  await until(() => [1, 2, 3, 4].every((id) => daemon.of(id).stdout.includes('\n')), 'their words');
+  daemon.send(request(3, LEAVE));
+  daemon.child.kill('SIGKILL');
+  await until(() => daemon.deserted, 'the end of the last one');
+  for (const id of [1, 2, 3, 4]) assert.equal(existsSync(`/proc/${Number(daemon.of(id).stdout)}/exe`), false, `${id}`);
 });
 
 test('what is no request ends the helper, whatever it is and however it is cut', options, async () => {

@@ -1,15 +1,13 @@
 /** Real containers: what init sees of itself, looked at from inside. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { PodSpec } from '../runtime/runtime.ts';
 import { BerthError } from '../util/errors.ts';
-import { silentLog } from '../util/log.ts';
 import { readHostFacts } from './host-facts.ts';
-import { createLcrRuntime } from './lcr-runtime.ts';
 import { LxcFixture } from './lxc-fixture.ts';
 
 const base64 = (bytes: string | Buffer): string => Buffer.from(bytes).toString('base64');
@@ -410,22 +408,17 @@ describe('a container', { timeout: 300_000 }, () => {
   });
 
   test('a start that is given up leaves neither shim nor LXC, and nothing comes up later', async () => {
-    const gate = `${fixture.top}/gate`;
-    const slow = `${fixture.top}/lxc-start`;
-    const wait = `echo $$ >${gate}.new; mv ${gate}.new ${gate}.pid; while [ ! -e ${gate} ]; do sleep 0.05; done`;
-    writeFileSync(slow, `#!/bin/sh\n${wait}\nexec /usr/bin/lxc-start "$@"\n`, { mode: 0o755 });
+    const { runtime, reached, open } = fixture.gated();
     const spec = await fixture.create(pod, { command: ['/bin/sh', '-c', 'echo here; sleep 1000'] });
-    const { config } = fixture;
-    const runtime = createLcrRuntime({ ...config, runtime: { ...config.runtime, lxcStart: slow } }, silentLog);
     const started = assert.rejects(runtime.startContainer(spec), /ended without a word/);
-    while (!existsSync(`${gate}.pid`)) await sleep(5);
-    const processes = [`${config.state}/${spec.id}/shim.pid`, `${gate}.pid`].map((file) => readFileSync(file, 'utf8').trim());
+    const lxc = await reached();
+    const processes = [fixture.shimOf(spec), lxc];
     const alive = () => processes.filter((pid) => existsSync(`/proc/${pid}/exe`));
     assert.deepEqual(alive(), processes);
     await runtime.abandonStart(spec);
     await started;
     while (alive().length > 0) await sleep(5);
-    writeFileSync(gate, '');
+    open();
     await runtime.abandonStart(spec);
     await runtime.close();
   });

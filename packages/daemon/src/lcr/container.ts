@@ -6,6 +6,7 @@ import { BerthError, messageOf } from '../util/errors.ts';
 import { makeFolders } from '../util/folders.ts';
 import { removeTree } from '../util/trees.ts';
 import { unless } from '../util/errno.ts';
+import { allSettled } from '../util/wait.ts';
 import { killAll, removeCgroup } from './cgroup-tree.ts';
 import { containerCgroups } from './cgroups.ts';
 import { makeRootNodes } from './devices.ts';
@@ -29,7 +30,7 @@ export const createContainer = async (host: LcrHost, spec: ContainerSpec): Promi
   const paths = containerPaths(host.config, spec.id);
   try {
     await makeDirectories(paths, spec.image.layers[0]);
-    const [filter] = await Promise.all([
+    const [filter] = await allSettled([
       checked.seccomp === undefined ? undefined : seccompFile(host, checked.seccomp),
       mountOverlay(shimBinary(host.config), spec.image, paths, host.run),
       writeFile(paths.resources, JSON.stringify(checked.limits), { mode: 0o600 }),

@@ -2,7 +2,17 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -24,6 +34,13 @@ export type Finished = {
   readonly stderr: string;
   readonly code: number;
   readonly oom: boolean;
+};
+
+export type GatedRuntime = {
+  readonly runtime: Runtime;
+  /** Resolves when lxc-start waits, with its pid. */
+  readonly reached: () => Promise<number>;
+  readonly open: () => void;
 };
 
 /** Everything that a suite needs; `close` fails when something was left behind. */
@@ -133,6 +150,26 @@ export class LxcFixture {
   /** Runs a shell script as init to its end and gives what it wrote. */
   async run(pod: PodSpec, script: string, config: JsonObject = {}, image?: Image): Promise<Finished> {
     return await this.wait(await this.start(pod, script, config, image));
+  }
+
+  /** A runtime of its own whose lxc-start waits until its gate is opened. */
+  gated(): GatedRuntime {
+    const gate = `${this.top}/gate-${randomBytes(4).toString('hex')}`;
+    const lxcStart = `${gate}.sh`;
+    const wait = `echo $$ >${gate}.new; mv ${gate}.new ${gate}.pid; while [ ! -e ${gate} ]; do sleep 0.05; done`;
+    writeFileSync(lxcStart, `#!/bin/sh\n${wait}\nexec /usr/bin/lxc-start "$@"\n`, { mode: 0o755 });
+    return {
+      runtime: createLcrRuntime({ ...this.config, runtime: { ...this.config.runtime, lxcStart } }, silentLog),
+      reached: async () => {
+        while (!existsSync(`${gate}.pid`)) await sleep(5);
+        return Number(readFileSync(`${gate}.pid`, 'utf8'));
+      },
+      open: () => writeFileSync(gate, ''),
+    };
+  }
+
+  shimOf(spec: ContainerSpec): number {
+    return Number(readFileSync(`${this.config.state}/${spec.id}/shim.pid`, 'utf8'));
   }
 
   async wait(spec: ContainerSpec): Promise<Finished> {

@@ -3,6 +3,7 @@ import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import type { PodResources, PodSpec } from '../runtime/runtime.ts';
 import { isRunning, readStartTime } from '../util/boot.ts';
 import { unless } from '../util/errno.ts';
+import { allSettled } from '../util/wait.ts';
 import { removeCgroup } from './cgroup-tree.ts';
 import { containerCgroups } from './cgroups.ts';
 import type { LcrHost } from './lcr-host.ts';
@@ -26,7 +27,7 @@ export const createPod = async (host: LcrHost, pod: PodSpec): Promise<PodResourc
   if (await unless(['ENOENT'], stat(paths.hostname))) return resources;
   try {
     await mkdir(paths.dir, { recursive: true, mode: 0o700 });
-    const [files] = await Promise.all([
+    const [files] = await allSettled([
       podFiles(pod.config, checked.hostname, checked.namespaces.network),
       makeNamespaces(host, paths, checked),
     ]);

@@ -2,7 +2,7 @@
 import { readFile, readlink, stat } from 'node:fs/promises';
 import { uptime } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readStartTime } from '../util/boot.ts';
+import { isRunning, readStartTime } from '../util/boot.ts';
 import { errnoOf, unless } from '../util/errno.ts';
 
 /** USER_HZ: clock ticks of /proc/PID/stat, 100 a second on every architecture that Berth runs on. */
@@ -39,5 +39,6 @@ export const endShim = async (stateDirectory: string, binary: string): Promise<v
     if (errnoOf(error) !== 'ESRCH') throw error;
   }
   const deadline = performance.now() + END_TIMEOUT_MS;
-  while (performance.now() < deadline && (await alive(pid, binary))) await sleep(POLL_MS);
+  // Its file is gone before LXC, which ends with it, is told.
+  while (performance.now() < deadline && (await isRunning(pid, started))) await sleep(POLL_MS);
 };

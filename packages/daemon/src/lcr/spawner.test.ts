@@ -1,7 +1,7 @@
 /** Programs that the helper starts: the same as those that the daemon forks itself, and what becomes of them when helper or daemon ends. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -91,18 +91,80 @@ test('more programs than the helper takes at once, and those that stay take no r
   for (const pid of left) process.kill(pid, 'SIGKILL');
 });
 
-test('a helper that is killed: calls under way fail and say so, the next one has a new helper', async (t) => {
+test('a helper that is killed: what it runs ends with it and its calls fail; what it has not taken is run by another one', async (t) => {
   const spawner = spawnerFor(t);
   await spawner.run('true', []);
   const [pid = 0] = helpers();
-  const underWay = Array.from({ length: 200 }, () => spawner.run('sleep', ['0.3']));
+  const underWay = Array.from({ length: 128 }, () => spawner.run('sleep', ['32']));
+  while (processes('sleep 32').length < 128) await sleep(10);
+  const queued = Array.from({ length: 70 }, (_each, i) => spawner.run('sh', ['-c', `echo ${i}`]));
   process.kill(pid, 'SIGKILL');
   for (const outcome of await Promise.allSettled(underWay)) {
     assert.equal(outcome.status, 'rejected');
     assert.match(String(outcome.reason), /the helper that starts programs has ended with SIGKILL/);
   }
-  assert.equal((await spawner.run('sh', ['-c', 'exit 5'])).status, 5);
+  assert.deepEqual(processes('sleep 32'), []);
+  assert.deepEqual(
+    (await Promise.all(queued)).map(({ stdout }) => stdout),
+    queued.map((_each, i) => `${i}\n`),
+  );
   assert.notDeepEqual(helpers(), [pid]);
+});
+
+test('a call fails once the last process of its program has ended', async (t) => {
+  const spawner = spawnerFor(t);
+  const script = 'sleep 0.7 >/dev/null 2>&1 & exec sleep 36';
+  const failing = assert.rejects(spawner.run('sh', ['-c', script]), failure(/has ended with SIGKILL/));
+  while (processes('sleep 36').length === 0) await sleep(10);
+  assert.equal(processes('sleep 0.7').length, 1);
+  for (const pid of helpers()) process.kill(pid, 'SIGKILL');
+  await failing;
+  assert.deepEqual([processes('sleep 0.7'), processes('sleep 36')], [[], []]);
+});
+
+test('a helper that dies while nobody needs it costs nobody anything, whether that has been noticed or not', async (t) => {
+  const spawner = spawnerFor(t);
+  const dir = mkdtempSync(join(tmpdir(), 'berth-spawner-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  for (let round = 0; round < 20; round += 1) {
+    await spawner.run('true', []);
+    const [pid = 0] = helpers();
+    process.kill(pid, 'SIGKILL');
+    if (round % 3 === 0) execFileSync('sleep', ['0.05']);
+    if (round % 3 === 1) await sleep(50);
+    // Never twice.
+    await must('mkdir', [`${dir}/${round}`], {}, spawner.run);
+  }
+  // One that is killed again and again does not keep a call for ever.
+  const stop = new AbortController();
+  const killing = (async () => {
+    while (!stop.signal.aborted) {
+      for (const pid of helpers()) process.kill(pid, 'SIGKILL');
+      await sleep(1);
+    }
+  })();
+  const outcomes = await Promise.allSettled(Array.from({ length: 20 }, () => spawner.run('sleep', ['0.3'])));
+  stop.abort();
+  await killing;
+  for (const outcome of outcomes)
+    assert.ok(outcome.status === 'fulfilled' || failure(/the helper that starts programs/)(outcome.reason));
+  assert.equal((await spawner.run('sh', ['-c', 'exit 8'])).status, 8);
+});
+
+test('one that answers what is no answer is killed, and said', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'berth-spawner-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  const taken = '\\000\\000\\000\\000\\001\\000\\000\\000\\005\\000\\000\\000';
+  for (const [i, wrong] of [
+    '\\377\\377\\377\\377\\001\\000\\000\\000\\001\\000\\000\\000',
+    taken.replace('005', '006'),
+    taken.replace('005', '003'),
+  ].entries()) {
+    const shim = join(dir, `shim-${i}`);
+    writeFileSync(shim, `#!/bin/sh\nprintf '${taken}${wrong}'\nexec sleep 37\n`, { mode: 0o755 });
+    await assert.rejects(new Spawner(shim).run('true', []), failure(/the helper that starts programs speaks another language/));
+  }
+  assert.deepEqual(processes('sleep 37'), []);
 });
 
 test('what the helper would not take is refused alone, and its neighbours are served', async (t) => {
@@ -116,7 +178,7 @@ test('what the helper would not take is refused alone, and its neighbours are se
     ['echo', ['a\0b']],
     ['', []],
   ] as const) {
-    await assert.rejects(spawner.run(program, args, { ...(input === undefined ? {} : { input }) }), failure(/cannot be run: /));
+    await assert.rejects(spawner.run(program, args, input === undefined ? {} : { input }), failure(/cannot be run: /));
   }
   // Two words for each of the 256 sysctls that a pod may have.
   assert.equal((await spawner.run('true', words(600))).status, 0);
@@ -138,12 +200,12 @@ test('one that cannot be started is said', async () => {
   await assert.rejects(spawner.run('true', []), failure(/the helper that starts programs cannot be started: .*ENOENT/));
 });
 
-test('closing ends the helper, and calls under way; a process that has nothing else to do ends with it', async () => {
+test('closing ends the helper behind the calls under way; a process that has nothing else to do ends with it', async () => {
   const spawner = new Spawner(SHIM);
   await spawner.run('true', []);
-  const waiting = assert.rejects(spawner.run('sleep', ['0.5']), failure(/has been ended/));
+  const waiting = spawner.run('sh', ['-c', 'sleep 0.5; exit 9']);
   spawner.close();
-  await waiting;
+  assert.equal((await waiting).status, 9);
   for (let i = 0; i < 100 && helpers().length > 0; i += 1) await sleep(20);
   assert.deepEqual(helpers(), []);
   // What is cleaned up behind that is.

@@ -10,9 +10,13 @@ const MAX_JOBS = 128;
 const MAX_WORDS = 1_024;
 const MAX_PAYLOAD_BYTES = 8 * 1024 * 1024 + 48 * 1024;
 const HEAD_BYTES = 12;
+/** Helpers that are asked when one after the other is killed before it has taken the request. */
+const ATTEMPTS = 2;
 const REQUEST = { run: 1, kill: 2, leave: 3 } as const;
 const FLAG = { input: 1, ownSession: 2 } as const;
-const ANSWER = { stdout: 1, stderr: 2, ended: 3, failed: 4 } as const;
+const ANSWER = { stdout: 1, stderr: 2, ended: 3, failed: 4, taken: 5 } as const;
+const MAX_OUTPUT_BYTES = 4_096;
+const NUMBER_BYTES = 4;
 const LAST_ID = 0xffff_ffff;
 /** The process says one line when it cannot start. */
 const MAX_STDERR_BYTES = 4 * 1024;
@@ -24,14 +28,19 @@ type Job = {
   readonly payload: Buffer;
   /** It has been handed over: its time begins. */
   begun(): void;
+  /** The process has it; before that it has certainly not been run. */
+  taken: boolean;
   /** What it has said, cut off at the limit. */
   readonly said: { stdout: string; stderr: string };
-  /** Resolves or rejects the call, once. */
-  resolve(done: Finished): void;
+  /** Resolves or rejects the call, once; undefined: the process was killed before it took this. */
+  resolve(done: Finished | undefined): void;
   reject(error: Error): void;
 };
 
-/** Starts the process with the first program, and again after one that has ended. */
+/**
+ * Starts the process with the first program, and again after one that has ended. When it is killed, the programs under way end with it, and
+ * their calls fail once they have; what it had not taken yet is asked of another one.
+ */
 export class Spawner {
   readonly #shim: string;
   #process: SpawnerProcess | undefined;
@@ -44,13 +53,17 @@ export class Spawner {
 
   /** As `run` of spawn.ts. */
   readonly run: Run = async (program, args, options = {}) => {
-    // What is still cleaned up at the daemon's end.
-    if (this.#closed) return await run(program, args, options);
-    if (this.#process === undefined || this.#process.ended) this.#process = new SpawnerProcess(this.#shim);
-    return await this.#process.run(program, args, options);
+    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+      // What is still cleaned up at the daemon's end.
+      if (this.#closed) return await run(program, args, options);
+      if (this.#process === undefined || this.#process.ended) this.#process = new SpawnerProcess(this.#shim);
+      const done = await this.#process.run(program, args, options);
+      if (done !== undefined) return done;
+    }
+    throw failed('the helper that starts programs was killed again before it took the next one');
   };
 
-  /** Ends the process; programs that run go on, and calls that wait for them fail. */
+  /** Ends the process once the last program has ended: calls under way get their answers, and a daemon that does not wait for that may end. */
   close(): void {
     this.#closed = true;
     this.#process?.end();
@@ -67,6 +80,7 @@ class SpawnerProcess {
   #stderr = '';
   #fault: Error | undefined;
   #keepsAlive = true;
+  #ending = false;
 
   constructor(shim: string) {
     this.#child = spawn(shim, ['spawn'], {
@@ -82,6 +96,12 @@ class SpawnerProcess {
       if (this.#stderr.length < MAX_STDERR_BYTES) this.#stderr += text;
     });
     this.#child.on('error', (error) => this.#gone(`cannot be started: ${error.message}`));
+    this.#child.once('exit', (_code, signal) => {
+      // What it has answered is to be read first.
+      if (stdout === null || stdout.closed) this.#askElsewhere(signal !== null);
+      else stdout.once('close', () => this.#askElsewhere(signal !== null));
+    });
+    // Programs have its stderr as well, so this is when the last of them has ended, too.
     this.#child.once('close', (code, signal) =>
       this.#gone(this.#stderr.trim() || `has ended with ${signal ?? code ?? 'an error'}`),
     );
@@ -93,9 +113,10 @@ class SpawnerProcess {
     return this.#fault !== undefined || this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
-  async run(program: string, args: readonly string[], options: RunOptions): Promise<Finished> {
+  /** Undefined: it was killed before it had taken this. */
+  async run(program: string, args: readonly string[], options: RunOptions): Promise<Finished | undefined> {
     const payload = payloadOf(program, args, options.input);
-    const { promise, resolve, reject } = Promise.withResolvers<Finished>();
+    const { promise, resolve, reject } = Promise.withResolvers<Finished | undefined>();
     const id = this.#freeId();
     const timeoutMs = options.timeoutMs ?? HELPER_TIMEOUT_MS;
     let timer: NodeJS.Timeout | undefined;
@@ -107,24 +128,31 @@ class SpawnerProcess {
       }, timeoutMs);
     };
     this.#keepAlive(true);
-    this.#queued.set(id, { program, options, payload, begun, said: { stdout: '', stderr: '' }, resolve, reject });
+    this.#queued.set(id, { program, options, payload, begun, taken: false, said: { stdout: '', stderr: '' }, resolve, reject });
     this.#sendQueued();
     try {
       return await promise;
     } finally {
       clearTimeout(timer);
-      this.#keepAlive(this.#running.size + this.#queued.size > 0);
+      this.#rest();
     }
   }
 
+  /** Once nobody waits for a program any more. */
   end(): void {
-    this.#gone('has been ended');
-    this.#child.stdin?.destroy();
+    this.#ending = true;
+    this.#rest();
+  }
+
+  #rest(): void {
+    const busy = this.#running.size + this.#queued.size > 0;
+    this.#keepAlive(busy);
+    if (this.#ending && !busy) this.#child.stdin?.end();
   }
 
   /** Only while somebody waits for it: a program without a daemon's sockets must be able to end. */
   #keepAlive(busy: boolean): void {
-    if (this.ended || busy === this.#keepsAlive) return;
+    if (busy === this.#keepsAlive) return;
     this.#keepsAlive = busy;
     for (const one of [this.#child, this.#child.stdin, this.#child.stdout, this.#child.stderr] as readonly ({
       ref(): unknown;
@@ -142,6 +170,7 @@ class SpawnerProcess {
   }
 
   #sendQueued(): void {
+    if (this.ended) return;
     for (const [id, job] of this.#queued) {
       if (this.#running.size >= MAX_JOBS) return;
       this.#queued.delete(id);
@@ -172,12 +201,19 @@ class SpawnerProcess {
   #read(chunk: Buffer): void {
     this.#received = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk]);
     for (;;) {
-      if (this.#received.length < HEAD_BYTES) return;
-      const end = HEAD_BYTES + this.#received.readUInt32LE(0);
+      if (this.#fault !== undefined || this.#received.length < HEAD_BYTES) return;
+      const bytes = this.#received.readUInt32LE(0);
+      const kind = this.#received[8] ?? 0;
+      if (!isAnswer(kind, bytes)) {
+        this.#fault = failed('the helper that starts programs speaks another language');
+        this.#child.kill('SIGKILL');
+        return;
+      }
+      const end = HEAD_BYTES + bytes;
       if (this.#received.length < end) return;
       const frame = this.#received.subarray(0, end);
       this.#received = this.#received.subarray(end);
-      this.#answered(frame.readUInt32LE(4), frame[8] ?? 0, frame.subarray(HEAD_BYTES));
+      this.#answered(frame.readUInt32LE(4), kind, frame.subarray(HEAD_BYTES));
     }
   }
 
@@ -186,6 +222,8 @@ class SpawnerProcess {
     // Given up meanwhile.
     if (job === undefined) return;
     const { said, options, program } = job;
+    job.taken = true;
+    if (kind === ANSWER.taken) return;
     if (kind === ANSWER.stdout || kind === ANSWER.stderr) {
       const stream = kind === ANSWER.stdout ? 'stdout' : 'stderr';
       // Latin-1 keeps bytes apart from each other; what is no ASCII is put together at the end.
@@ -194,12 +232,22 @@ class SpawnerProcess {
       this.#leave(id);
       return job.resolve({ status: 0, ...textOf(said) });
     }
-    if (payload.length < 4) return this.#gone('speaks another language');
     this.#running.delete(id);
     this.#sendQueued();
     const number = payload.readUInt32LE(0);
     if (kind === ANSWER.ended) return job.resolve({ status: number, ...textOf(said) });
     job.reject(failed(`cannot run ${program}: ${getSystemErrorMessage(-number)}`));
+  }
+
+  /** It has ended: what waits for room, and what a killed one has not taken, has not been run. Who waits for the rest waits for its end. */
+  #askElsewhere(killed: boolean): void {
+    for (const jobs of [this.#queued, this.#running]) {
+      for (const [id, job] of jobs) {
+        if (jobs === this.#running && (!killed || job.taken)) continue;
+        jobs.delete(id);
+        job.resolve(undefined);
+      }
+    }
   }
 
   #gone(why: string): void {
@@ -209,6 +257,12 @@ class SpawnerProcess {
     this.#queued.clear();
     for (const job of jobs) job.reject(this.#fault);
   }
+}
+
+function isAnswer(kind: number, bytes: number): boolean {
+  if (kind === ANSWER.stdout || kind === ANSWER.stderr) return bytes > 0 && bytes <= MAX_OUTPUT_BYTES;
+  if (kind === ANSWER.taken) return bytes === 0;
+  return (kind === ANSWER.ended || kind === ANSWER.failed) && bytes === NUMBER_BYTES;
 }
 
 /** @throws BerthError `RUNTIME_FAILED`: it is nothing that the process would take */

@@ -12,7 +12,7 @@ import { readStartTime } from '../util/boot.ts';
 import { BerthError } from '../util/errors.ts';
 import { unless } from '../util/errno.ts';
 import { cgroupDirectories } from './cgroups.ts';
-import { killLeftovers, readLimits, readPlan, removeRuntimeTraces } from './container.ts';
+import { abandonStart, readLimits, readPlan, removeRuntimeTraces } from './container.ts';
 import { identitySettings } from './identity.ts';
 import type { LcrHost } from './lcr-host.ts';
 import { lxcConfig } from './lxc-config.ts';
@@ -80,7 +80,8 @@ export const startContainer = async (host: LcrHost, spec: ContainerSpec): Promis
 
 const cleanUp = async (host: LcrHost, spec: ContainerSpec): Promise<void> => {
   try {
-    await killLeftovers(host, spec);
+    // The shim may still be at it: whoever waited for its word on our side is gone, or has been given up.
+    await abandonStart(host, spec);
     await removeRuntimeTraces(host, spec);
   } catch (error) {
     host.log.warn({ container: spec.id, err: error }, 'a container that could not be started was not cleaned up');

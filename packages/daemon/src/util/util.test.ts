@@ -10,7 +10,7 @@ import { findById, newId } from './ids.ts';
 import { KeyedMutex } from './keyed-mutex.ts';
 import { FileRecords } from './records.ts';
 import { Transactional } from './transactional.ts';
-import { settledWithin, sleep } from './wait.ts';
+import { allSettled, settledWithin, sleep } from './wait.ts';
 
 test('KeyedMutex lets one in per key, in order, and forgets keys that are free', async () => {
   const mutex = new KeyedMutex();
@@ -172,4 +172,14 @@ test('a process is known by its start time, a boot by its id', async () => {
   assert.notEqual(await readStartTime(1), own);
   assert.equal(await readStartTime(2 ** 22 + 1), undefined);
   assert.match(await readBootId(), /^[0-9a-f-]{36}$/);
+});
+
+test('several at once: all that they give, or the first failure, once none of them goes on', async () => {
+  assert.deepEqual(await allSettled([Promise.resolve(1), 'two', undefined]), [1, 'two', undefined]);
+  let over = false;
+  const slow = sleep(30).then(() => {
+    over = true;
+  });
+  await assert.rejects(allSettled([slow, Promise.reject(new Error('first'))]), /first/);
+  assert.equal(over, true);
 });
