@@ -90,6 +90,16 @@ test('small reads get memory of their size, and after a loud time a connection b
   assert.equal(connection.read(10).buffer.byteLength, 10);
 });
 
+test('a connection that is told to rest while it passes a large read on stays quiet', () => {
+  const connection = new Connection();
+  connection.warm();
+  const { space } = connection.buffers;
+  connection.buffers.filled(space, READ);
+  connection.buffers.rest();
+  connection.buffers.passed(READ, READ);
+  assert.equal(connection.buffers.space.length, SMALL);
+});
+
 test('a resting connection gives up its slabs, and another one finds those that are released', () => {
   const [one, other] = [new Connection(), new Connection()];
   one.warm();

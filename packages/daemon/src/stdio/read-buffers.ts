@@ -61,7 +61,7 @@ export class ReadBuffers {
    */
   passed(bytes: number, end: number): void {
     if (this.#slab === undefined) {
-      if (bytes >= SMALL_BYTES) this.#next();
+      if (bytes === SMALL_BYTES) this.#next();
     } else if (this.#slab.length - this.#used < LEAST_ROOM_BYTES) {
       this.#waiting.push({ slab: this.#slab, end });
       if (this.#waiting.length > MAX_WAITING) this.#waiting.shift();
