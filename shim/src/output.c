@@ -12,8 +12,6 @@
 
 // Frames in one sendmsg: more would only help for tiny records, and those come in bursts that fit.
 #define FRAMES_AT_ONCE 32
-// Two pipes of the size that we make them; larger ones are waited for.
-#define LEFT_IN_PIPES (2u * 1024 * 1024)
 
 void output_control(struct shim *shim, const uint8_t *frame, size_t bytes) {
   struct connection *c = &shim->conn;

@@ -42,6 +42,8 @@
 #define QUIET_PIPE_BYTES (64 * 1024)
 // A terminal that nobody has open, and one that does not say when it takes input again, are looked at this often.
 #define TTY_POLL_MS 50u
+// What a container leaves in its two pipes, of the size that we make them; what is in larger ones is waited for.
+#define LEFT_IN_PIPES (2u * 1024 * 1024)
 
 // Like other runtimes' shims and pauses: containers go before what keeps them when memory is short. Needs a capability; without it: as we are.
 #define SHIM_OOM_SCORE "-998"

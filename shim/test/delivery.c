@@ -166,8 +166,11 @@ static void on_output(uint8_t stream, uint64_t offset, const uint8_t *data, uint
   peer.expect += bytes;
   peer.open += bytes;
   peer.newest = bytes;
+  // What a container without a log leaves at its end comes beyond the window.
+  bool left = shim.phase >= PHASE_ENDING && !shim.log.enabled;
+  uint64_t window = peer.window + (left ? shim.ring.size + LEFT_IN_PIPES : 0);
   // With two gaps that are not acknowledged, the bytes between them do not count.
-  CHECK(peer.open <= peer.window || peer.joined);
+  CHECK(peer.open <= window || peer.joined);
   seen.bytes += bytes;
 }
 

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -16,9 +17,18 @@ const STOPPED_MS = 80_000;
 const SERVER = fileURLToPath(new URL('../testing/namespace-server.ts', import.meta.url));
 const CLIENT = fileURLToPath(new URL('../testing/namespace-client.ts', import.meta.url));
 
+const NAMESPACES = '/run/netns';
+
+const isMounted = (path: string): boolean =>
+  readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .some((line) => line.split(' ')[4] === path);
+
 /** Namespaces `bv-PID-name` with a link each to `bv-PID-server`, gone with the test. */
 class Network implements Disposable {
   readonly #made: string[] = [];
+  /** `ip netns` mounts its folder with the first namespace of a machine, and leaves that. */
+  readonly #mountedBefore = isMounted(NAMESPACES);
   #links = 0;
 
   name(name: string): string {
@@ -52,6 +62,7 @@ class Network implements Disposable {
 
   [Symbol.dispose](): void {
     for (const name of this.#made) execFileSync('ip', ['netns', 'del', this.name(name)]);
+    if (!this.#mountedBefore && isMounted(NAMESPACES) && readdirSync(NAMESPACES).length === 0) execFileSync('umount', [NAMESPACES]);
   }
 }
 
