@@ -43,14 +43,14 @@ async function* haltingly(stream: Readable): AsyncGenerator<Buffer> {
 }
 
 /** Sends random bytes to a command; gives what comes back by `output`, what it says on stderr, and how it ends. */
-async function inAndOut(child: ChildProcess, bytes: number, output: Readable) {
+async function inAndOut(kubectl: Kubectl, child: ChildProcess, bytes: number, output: Readable) {
   const [sum, said] = await Promise.all([
     sumOf(output),
     text(child.stderr!),
     once(child, 'exit'),
     feed(child.stdin!, randomBlocks(bytes)),
   ]);
-  return { ...sum, said, code: child.exitCode };
+  return { ...sum, said: kubectl.said(said), code: child.exitCode };
 }
 
 for (const [number, leg] of legs().entries()) {
@@ -78,14 +78,14 @@ for (const [number, leg] of legs().entries()) {
     test('32 MiB in and out again at once, every byte, five times; the end of input is seen', async () => {
       for (let run = 0; run < 5; run += 1) {
         const child = kubectl.spawn(['exec', '-i', 'box', '--', 'sh', '-c', 'cat; echo over >&2']);
-        const back = await inAndOut(child, 32 * MIB, child.stdout!);
+        const back = await inAndOut(kubectl, child, 32 * MIB, child.stdout!);
         assert.deepEqual(back, { bytes: 32 * MIB, sha256: randomSha256(32 * MIB), said: 'over\n', code: 0 });
       }
     });
 
     test('64 MiB in and out again to a reader that stops now and then, every byte', async () => {
       const child = kubectl.spawn(['exec', '-i', 'box', '--', 'cat']);
-      const back = await inAndOut(child, 64 * MIB, Readable.from(haltingly(child.stdout!)));
+      const back = await inAndOut(kubectl, child, 64 * MIB, Readable.from(haltingly(child.stdout!)));
       assert.deepEqual(back, { bytes: 64 * MIB, sha256: randomSha256(64 * MIB), said: '', code: 0 });
     });
 

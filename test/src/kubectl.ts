@@ -31,6 +31,10 @@ function ages(): Age[] {
 
 /** WebSocket came with 1.30. */
 const FIRST_WEBSOCKET = 30;
+/** Before this one kubectl reads from a WebSocket before it has made its streams (kubernetes#131189, corrected by #131203). */
+const FIRST_READY = 34;
+/** What it says then of the empty message that begins a session: nothing is lost by that. */
+const TOO_EARLY = /^E\d{4} \S+ +\d+ websocket\.go:\d+\] Unknown stream id 1, discarding message\n/;
 
 /** Every kubectl in every way that it has: SPDY raw, and for new ones WebSocket raw and translated. */
 export function legs(): Leg[] {
@@ -83,7 +87,13 @@ export class Kubectl {
     // One that ends early has not read its input.
     child.stdin?.on('error', () => {});
     child.stdin?.end(input);
-    return await collect(child);
+    const ran = await collect(child);
+    return { ...ran, stderr: this.said(ran.stderr) };
+  }
+
+  /** Its stderr without what an old one says of its own haste. Output is not touched: a message with a byte in it would be missed there. */
+  said(stderr: string): string {
+    return this.leg.speaks === 'WebSocket' && this.minor < FIRST_READY ? stderr.replace(TOO_EARLY, '') : stderr;
   }
 
   atTerminal(args: readonly string[]): Terminal {
