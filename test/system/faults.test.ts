@@ -114,11 +114,17 @@ test('a client that comes back to a restarted daemon finds the same process', as
   await second.sees(/^kept two\n$/);
 });
 
-test('a supervisor that is stopped: Attach and ReopenContainerLog say so after a while, and everything goes on once it does', async () => {
-  await using daemon = await TestDaemon.start();
+/** A container that answers each line, and what reopens its log. */
+async function echoing(daemon: TestDaemon) {
   const pod = await runPod(daemon);
   const container = await runContainer(daemon, pod, 'while read -r line; do echo "got $line"; done', { stdin: true });
   const reopen = async (): Promise<unknown> => await daemon.client.runtime.reopenContainerLog({ containerId: container.id });
+  return { container, reopen };
+}
+
+test('a supervisor that is stopped: Attach and ReopenContainerLog say so after a while, and everything goes on once it does', async () => {
+  await using daemon = await TestDaemon.start();
+  const { container, reopen } = await echoing(daemon);
   const { shim } = await container.pids();
   process.kill(shim, 'SIGSTOP');
   const silent = (error: unknown): boolean =>
@@ -137,9 +143,7 @@ test('a supervisor that is stopped: Attach and ReopenContainerLog say so after a
 
 test('a log that cannot be reopened: said so, and what the container writes goes to the file that it has', async () => {
   await using daemon = await TestDaemon.start();
-  const pod = await runPod(daemon);
-  const container = await runContainer(daemon, pod, 'while read -r line; do echo "got $line"; done', { stdin: true });
-  const reopen = async (): Promise<unknown> => await daemon.client.runtime.reopenContainerLog({ containerId: container.id });
+  const { container, reopen } = await echoing(daemon);
   using client = await AttachClient.open(await container.attachUrl());
   const old = `${container.logFile}.1`;
   renameSync(container.logFile, old);

@@ -17,12 +17,12 @@ export function mustRun({ id, status }: Pick<Container, 'id' | 'status'>): void 
 export function shimOfRunning(container: Pick<Container, 'id' | 'status' | 'shim'>): Shim {
   mustRun(container);
   const shim = container.shim();
-  if (shim === undefined) throw shimSilent(container);
+  if (shim === undefined) throw noAnswer(container);
   return shim;
 }
 
 /** What is said when a running container's shim is not to be had. */
-export const shimSilent = ({ id }: Pick<Container, 'id'>, cause?: unknown): BerthError =>
+export const noAnswer = ({ id }: Pick<Container, 'id'>, cause?: unknown): BerthError =>
   new BerthError('unavailable', 'SHIM_LOST', `the supervisor of container ${id} does not answer; try again`, { cause });
 
 /**

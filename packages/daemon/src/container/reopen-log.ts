@@ -3,7 +3,7 @@ import { answered, ShimLost } from '../stdio/shim.ts';
 import { ShimRefused } from '../stdio/shim-refused.ts';
 import { BerthError } from '../util/errors.ts';
 import type { Container } from './container.ts';
-import { mustRun, shimOfRunning, shimSilent } from './must-run.ts';
+import { mustRun, shimOfRunning, noAnswer } from './must-run.ts';
 
 /**
  * Does nothing for a container without a log, as other runtimes.
@@ -16,7 +16,7 @@ export async function reopenLog(container: Pick<Container, 'id' | 'status' | 'sh
     await answered(shim.reopenLog());
   } catch (error) {
     mustRun(container);
-    if (error instanceof ShimLost) throw shimSilent(container, error);
+    if (error instanceof ShimLost) throw noAnswer(container, error);
     if (!(error instanceof ShimRefused)) throw error;
     throw new BerthError(
       'failed-precondition',

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readdir, readlink, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { collectGarbage } from '../testing/collect-garbage.ts';
 import { modelHub } from '../testing/model-hub.ts';
@@ -510,19 +510,25 @@ test('once nobody is attached the hub waits for somebody to come back: for a tim
   assert.deepEqual(calls(), [3, 2], 'a shim that ends is not told');
 });
 
-test('a shim that does not answer: the claim fails, and the hub goes to sleep once the answer has come', async (t) => {
-  const shim = new ModelShim(undefined, 64 * 1024);
-  const left = t.mock.method(shim, 'unsubscribe');
-  const hub = modelHub(shim, { answerMs: 10, linger: { ms: 0, bytes: 0 } });
+/** From now on the shim answers LOCATE only once `answer` is called. */
+async function silenced(t: TestContext, shim: ModelShim) {
   const silence = Promise.withResolvers<void>();
   const now = await shim.locate(undefined);
   const asked = t.mock.method(shim, 'locate', async () => {
     await silence.promise;
     return now;
   });
+  return { asked, answer: silence.resolve };
+}
+
+test('a shim that does not answer: the claim fails, and the hub goes to sleep once the answer has come', async (t) => {
+  const shim = new ModelShim(undefined, 64 * 1024);
+  const left = t.mock.method(shim, 'unsubscribe');
+  const hub = modelHub(shim, { answerMs: 10, linger: { ms: 0, bytes: 0 } });
+  const { asked, answer } = await silenced(t, shim);
   for (let i = 0; i < 2; i++) await assert.rejects(hub.claim(), ShimSilent);
   assert.equal(asked.mock.callCount(), 1, 'it is asked once');
-  silence.resolve();
+  answer();
   const claim = await hub.claim();
   await sleep(5);
   assert.equal(left.mock.callCount(), 0, 'somebody is there');
@@ -535,14 +541,9 @@ test('a shim that answers when nobody waits any longer: the hub listens no longe
   const shim = new ModelShim(undefined, 64 * 1024);
   const calls = [t.mock.method(shim, 'subscribe'), t.mock.method(shim, 'unsubscribe')];
   const hub = modelHub(shim, { answerMs: 10, linger: { ms: 0, bytes: 0 } });
-  const silence = Promise.withResolvers<void>();
-  const now = await shim.locate(undefined);
-  t.mock.method(shim, 'locate', async () => {
-    await silence.promise;
-    return now;
-  });
+  const { answer } = await silenced(t, shim);
   await assert.rejects(hub.claim(), ShimSilent);
-  silence.resolve();
+  answer();
   await sleep(20);
   assert.deepEqual(
     calls.map(({ mock }) => mock.callCount()),

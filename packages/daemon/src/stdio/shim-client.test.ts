@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setImmediate as immediate } from 'node:timers/promises';
+import { eventFrame, outputFrame } from '../testing/shim-events.ts';
 import type { Shim } from './shim.ts';
 import { connectShim } from './shim-client.ts';
 import { encodeHello, Event, HEADER_BYTES, MAX_DATA_BYTES, PROTOCOL_VERSION, Request } from './shim-frames.ts';
@@ -19,31 +20,18 @@ const READ_BYTES = 64 * 1024;
 
 /** A shim without a container, whose stdin has room for all of it. */
 function welcome(): Buffer {
-  const bytes = Buffer.alloc(HEADER_BYTES + 60);
-  bytes.writeUInt32LE(60, 0);
-  bytes[4] = Event.WELCOME;
-  bytes.writeUInt32LE(PROTOCOL_VERSION, HEADER_BYTES);
+  const payload = Buffer.alloc(60);
+  payload.writeUInt32LE(PROTOCOL_VERSION);
   // Stdin is open.
-  bytes[HEADER_BYTES + 14] = 1;
-  bytes.writeUInt32LE(2 * MUCH, HEADER_BYTES + 56);
-  return bytes;
-}
-
-function output(offset: number, data: Buffer): Buffer {
-  const head = Buffer.alloc(HEADER_BYTES + 8);
-  head.writeUInt32LE(8 + data.length, 0);
-  head[4] = Event.OUTPUT;
-  head[5] = 1;
-  head.writeBigUInt64LE(BigInt(offset), HEADER_BYTES);
-  return Buffer.concat([head, data]);
+  payload[14] = 1;
+  payload.writeUInt32LE(2 * MUCH, 56);
+  return eventFrame(Event.WELCOME, 0, payload);
 }
 
 function reply(seq: number): Buffer {
-  const bytes = Buffer.alloc(HEADER_BYTES + 8);
-  bytes.writeUInt32LE(8, 0);
-  bytes[4] = Event.REPLY;
-  bytes.writeUInt32LE(seq, HEADER_BYTES);
-  return bytes;
+  const payload = Buffer.alloc(8);
+  payload.writeUInt32LE(seq);
+  return eventFrame(Event.REPLY, 0, payload);
 }
 
 /** The data of all STDIN frames behind the HELLO. */
@@ -118,7 +106,7 @@ for (const way of ['unsubscribe', 'forgetOutput'] as const)
       lost: ignore,
     });
     for (let i = 1; i <= 40; i++) {
-      socket.write(output(received, Buffer.alloc(MAX_DATA_BYTES, i)));
+      socket.write(outputFrame(1, received, Buffer.alloc(MAX_DATA_BYTES, i)));
       while (received < i * MAX_DATA_BYTES) await immediate();
     }
     shim.io[way]();

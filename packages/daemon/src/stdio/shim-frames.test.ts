@@ -1,26 +1,13 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
+import { eventFrame, outputFrame } from '../testing/shim-events.ts';
 import { Event, FrameParser, ShimProtocolError } from './shim-frames.ts';
 
 /** Rounds of the fuzz tests: a few seconds of one core. */
 const FUZZ_ROUNDS = 3000;
 
 type Seen = { kind: 'output'; stream: number; offset: number; data: string } | { kind: 'control'; type: number; payload: string };
-
-function frame(type: number, flags: number, payload: Buffer): Buffer {
-  const header = Buffer.alloc(8);
-  header.writeUInt32LE(payload.length, 0);
-  header[4] = type;
-  header[5] = flags;
-  return Buffer.concat([header, payload]);
-}
-
-function output(stream: 1 | 2, offset: number, data: Buffer): Buffer {
-  const head = Buffer.alloc(8);
-  head.writeBigUInt64LE(BigInt(offset));
-  return frame(Event.OUTPUT, stream, Buffer.concat([head, data]));
-}
 
 /** Feeds pieces of the given sizes; neighbouring pieces of one stream are joined, as a reader would see them. */
 function parse(bytes: Buffer, cut: () => number): Seen[] {
@@ -46,13 +33,13 @@ function parse(bytes: Buffer, cut: () => number): Seen[] {
 
 test('frames give the same events however they are cut', () => {
   const bytes = Buffer.concat([
-    frame(Event.WELCOME, 0, randomBytes(60)),
-    output(1, 0, Buffer.from([0])),
-    output(2, 1, randomBytes(300)),
-    frame(Event.GAP, 0, randomBytes(16)),
-    frame(Event.STDIN_CREDIT, 0, Buffer.from([1, 0, 0, 0])),
-    output(1, 2 ** 40, randomBytes(65_536)),
-    frame(Event.EXIT, 0, randomBytes(32)),
+    eventFrame(Event.WELCOME, 0, randomBytes(60)),
+    outputFrame(1, 0, Buffer.from([0])),
+    outputFrame(2, 1, randomBytes(300)),
+    eventFrame(Event.GAP, 0, randomBytes(16)),
+    eventFrame(Event.STDIN_CREDIT, 0, Buffer.from([1, 0, 0, 0])),
+    outputFrame(1, 2 ** 40, randomBytes(65_536)),
+    eventFrame(Event.EXIT, 0, randomBytes(32)),
   ]);
   const whole = parse(bytes, () => bytes.length);
   assert.equal(whole.length, 7);
@@ -83,12 +70,12 @@ test('what is not a frame is refused', () => {
   const bad: Record<string, Buffer> = {
     'reserved bytes': Buffer.from([0, 0, 0, 0, Event.GAP, 0, 1, 0]),
     'flags on a control frame': Buffer.from([0, 0, 0, 0, Event.GAP, 1, 0, 0]),
-    'output without a stream': frame(Event.OUTPUT, 0, Buffer.alloc(9)),
-    'output of a third stream': frame(Event.OUTPUT, 3, Buffer.alloc(9)),
-    'output without data': frame(Event.OUTPUT, 1, Buffer.alloc(8)),
-    'too long output': frame(Event.OUTPUT, 1, Buffer.alloc(65_536 + 9)),
-    'too long control frame': frame(Event.REPLY, 0, Buffer.alloc(257)),
-    'an offset beyond 2^53': frame(Event.OUTPUT, 1, Buffer.alloc(9, 0xff)),
+    'output without a stream': eventFrame(Event.OUTPUT, 0, Buffer.alloc(9)),
+    'output of a third stream': eventFrame(Event.OUTPUT, 3, Buffer.alloc(9)),
+    'output without data': eventFrame(Event.OUTPUT, 1, Buffer.alloc(8)),
+    'too long output': eventFrame(Event.OUTPUT, 1, Buffer.alloc(65_536 + 9)),
+    'too long control frame': eventFrame(Event.REPLY, 0, Buffer.alloc(257)),
+    'an offset beyond 2^53': eventFrame(Event.OUTPUT, 1, Buffer.alloc(9, 0xff)),
   };
   for (const [name, bytes] of Object.entries(bad)) assert.throws(() => parse(bytes, () => bytes.length), ShimProtocolError, name);
 });

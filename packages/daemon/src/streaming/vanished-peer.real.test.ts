@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'node:test';
+import { parseMountinfo } from '../lcr/mountinfo.ts';
 import { Certificates } from '../testing/certificates.ts';
 
 const FOUND_MS = 60_000;
@@ -20,9 +21,7 @@ const CLIENT = fileURLToPath(new URL('../testing/namespace-client.ts', import.me
 const NAMESPACES = '/run/netns';
 
 const isMounted = (path: string): boolean =>
-  readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .some((line) => line.split(' ')[4] === path);
+  parseMountinfo(readFileSync('/proc/self/mountinfo', 'latin1')).some(({ point }) => point === path);
 
 /** Namespaces `bv-PID-name` with a link each to `bv-PID-server`, gone with the test. */
 class Network implements Disposable {

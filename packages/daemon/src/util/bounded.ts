@@ -1,4 +1,5 @@
 /** Doing much, but not all of it at once. */
+import { allSettled } from './wait.ts';
 
 /** Runs `action` for every item, at most `limit` at one time. Rejects with the first failure, after those under way have settled. */
 export async function forEachBounded<T>(items: Iterable<T>, limit: number, action: (item: T) => Promise<void>): Promise<void> {
@@ -14,6 +15,5 @@ export async function forEachBounded<T>(items: Iterable<T>, limit: number, actio
       }
     }
   };
-  const outcomes = await Promise.allSettled(Array.from({ length: limit }, worker));
-  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+  await allSettled(Array.from({ length: limit }, worker));
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { errnoOf } from './errno.ts';
 import { isId } from './ids.ts';
 import { removeTree } from './trees.ts';
+import { allSettled } from './wait.ts';
 
 /** `record`: what never changes, written before anything is made. `status`: what changes; absent until the making has succeeded. */
 export type RecordFile = 'record' | 'status';
@@ -98,8 +99,6 @@ async function writeAtomic(path: string, temporary: string, text: string, durabl
 
 /** What `making` gives, once the record is on the disk too. Never rejects before `making` has settled: nobody may clean up under it. */
 export async function whileSyncing<T>(synced: Promise<void>, making: Promise<T>): Promise<T> {
-  const [sync, made] = await Promise.allSettled([synced, making]);
-  if (made.status === 'rejected') throw made.reason;
-  if (sync.status === 'rejected') throw sync.reason;
-  return made.value;
+  const [made] = await allSettled([making, synced]);
+  return made;
 }

@@ -27,7 +27,7 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   await settledWithin(new Promise<never>(() => {}), ms, signal);
 }
 
-/** As `Promise.all`, but a failure comes once all have settled: nothing goes on behind it. */
+/** As `Promise.all`, but a failure (the first by place) comes once all have settled: nothing goes on behind it. */
 export async function allSettled<T extends readonly unknown[]>(all: T): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
   await Promise.allSettled(all);
   return await Promise.all(all);
