@@ -75,7 +75,8 @@ export function collectOutput(shim: OutputSource, limit: number): Promise<Collec
       acked = taken;
       shim.io.ack(taken);
     },
-    released: () => taken,
+    // All has been copied.
+    holds: () => false,
     gap: (from, to) => reject(new ShimLost(`output from ${from} to ${to} is lost`)),
     credit: ignore,
     stdinClosed: ignore,

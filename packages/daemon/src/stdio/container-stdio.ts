@@ -29,7 +29,7 @@ export class ContainerStdio {
     this.stdin = new StdinArbiter(shim.io);
     shim.io.listen({
       output: (stream, offset, data) => this.output.output(stream, offset, data),
-      released: () => this.output.released,
+      holds: (from, to) => this.output.holds(from, to),
       gap: (from, to) => this.output.gap(from, to),
       credit: () => this.stdin.credit(),
       stdinClosed: () => this.stdin.closed(),

@@ -2,9 +2,10 @@
 import type { Logger } from 'pino';
 import { type LiveBuffer, run } from './live-buffer.ts';
 import type { LogFiles } from './log-files.ts';
-import { LogDamaged, readLog } from './log-reader.ts';
+import { LogDamaged, logMemory, readLog } from './log-reader.ts';
 import type { OutputStats } from './output-stats.ts';
 import type { ExitRecord, Location } from './shim.ts';
+import type { RoundSlabs } from './slabs.ts';
 
 /** Where a cursor's output goes. */
 export type CursorSink = {
@@ -55,6 +56,8 @@ export class Cursor {
   readonly #fromStart: boolean;
   #position: number;
   #released = 0;
+  /** Offset behind the newest byte that the sink was given from the live buffer. */
+  #liveEnd = 0;
   #number = 0;
   /** It has passed output, wanted or not. */
   #begun = false;
@@ -103,10 +106,18 @@ export class Cursor {
     return Math.max(0, this.#hub.live.head - this.#position);
   }
 
-  /** Below this offset the sink keeps nothing of the live buffer's memory. */
+  /** Below this offset the sink keeps nothing of the memory that it was given. */
   get released(): number {
     this.#noteFlushed();
     return this.#released;
+  }
+
+  /**
+   * Whether the sink may still look at output from one offset up to another where it lay in the live buffer. What it was given since from the
+   * log is elsewhere: a client that has stopped holds little, however long ago it stopped.
+   */
+  holds(from: number, to: number): boolean {
+    return from < this.#liveEnd && to > this.released;
   }
 
   /** Since when the sink has taken nothing, `performance.now()`; 0 when it does not make us wait. */
@@ -175,6 +186,7 @@ export class Cursor {
       }
       const { stream, data } = run(chunk, this.#position);
       this.#position += data.length;
+      this.#liveEnd = this.#position;
       this.#write(stream, data);
       this.#hub.moved(this);
     }
@@ -228,8 +240,9 @@ export class Cursor {
     this.#reading = true;
     // Who asked for everything since the start has not fallen behind.
     if (this.#hub.files !== undefined && (!this.#fromStart || this.#written)) this.#hub.stats.logFallbacks += 1;
+    const memory = logMemory((_, to) => to > this.released);
     try {
-      while (!this.#done && (this.#position < this.#hub.live.tail || this.#endsInLog())) await this.#readStretch();
+      while (!this.#done && (this.#position < this.#hub.live.tail || this.#endsInLog())) await this.#readStretch(memory);
     } catch (error) {
       this.#hub.log.warn({ err: error, position: this.#position }, 'a session cannot catch up');
       const lost = !(error instanceof LogDamaged) && (error as Error).name === 'ShimLost';
@@ -239,6 +252,8 @@ export class Cursor {
       );
     } finally {
       this.#reading = false;
+      // Of a session that has ended nobody says any more what its client has taken.
+      if (!this.#done) memory.rest();
     }
     if (this.#done) return;
     this.relocate();
@@ -246,7 +261,7 @@ export class Cursor {
   }
 
   /** Reads one stretch of log that has no hole. */
-  async #readStretch(): Promise<void> {
+  async #readStretch(memory: RoundSlabs): Promise<void> {
     const hub = this.#hub;
     const { files } = hub;
     if (files === undefined) return this.#skip(hub.live.tail, 'the container has no log');
@@ -257,7 +272,7 @@ export class Cursor {
     const file = await files.borrow(where);
     if (file === undefined) return this.#skip(where.end, 'the log file that held it is gone');
     try {
-      for await (const piece of readLog(file.handle, where.position, where.first, this.#position, where.end)) {
+      for await (const piece of readLog(file.handle, where.position, where.first, this.#position, where.end, memory)) {
         if (this.#done) return;
         this.#position = piece.offset + piece.data.length;
         hub.stats.logBytes += piece.data.length;

@@ -4,7 +4,7 @@ import { type FileHandle, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { LogDamaged, readLog } from './log-reader.ts';
+import { LogDamaged, logMemory, readLog } from './log-reader.ts';
 
 const TIME = '2026-11-24T17:14:00.123456789Z';
 const NEWLINE = 0x0a;
@@ -70,7 +70,14 @@ for (const [title, count, longest] of [
         const from = i === 0 ? 0 : Math.min(log.bytes.length, record.offset + randomInt(0, longest * 3));
         const until = i < 3 ? log.bytes.length : Math.max(from, randomInt(from, log.bytes.length + 1));
         let at = from;
-        for await (const piece of readLog(file, record.position, record.offset, from, until)) {
+        for await (const piece of readLog(
+          file,
+          record.position,
+          record.offset,
+          from,
+          until,
+          logMemory((_, to) => to > at),
+        )) {
           assert.equal(piece.offset, at);
           assert.ok(piece.data.equals(log.bytes.subarray(at, at + piece.data.length)), `bytes at ${at}`);
           assert.ok(
@@ -89,8 +96,51 @@ test('pieces stay what they are while more is read', async () => {
   const log = randomLog(30_000, 100);
   await withFile(log.file, async (file) => {
     const pieces: Buffer[] = [];
-    for await (const piece of readLog(file, 0, 0, 0, log.bytes.length)) pieces.push(piece.data);
+    const memory = logMemory(() => true);
+    for await (const piece of readLog(file, 0, 0, 0, log.bytes.length, memory)) pieces.push(piece.data);
     assert.ok(Buffer.concat(pieces).equals(log.bytes));
+  });
+});
+
+test('memory is used again once its pieces are released: two blocks do for who takes each piece at once', async () => {
+  const log = randomLog(30_000, 100);
+  await withFile(log.file, async (file) => {
+    const memories = new Set<ArrayBufferLike>();
+    let taken = 0;
+    for await (const { data, offset } of readLog(
+      file,
+      0,
+      0,
+      0,
+      log.bytes.length,
+      logMemory((_, to) => to > taken),
+    )) {
+      memories.add(data.buffer);
+      taken = offset + data.length;
+    }
+    assert.ok(log.bytes.length > 8 * 128 * 1024);
+    assert.ok(memories.size <= 2, `${memories.size} blocks`);
+  });
+});
+
+test('who stops in the middle of a block keeps what it was given until that is released', async () => {
+  const log = randomLog(30_000, 100);
+  await withFile(log.file, async (file) => {
+    let released = 0;
+    const memory = logMemory((_, to) => to > released);
+    const kept: { readonly data: Buffer; readonly offset: number }[] = [];
+    for await (const piece of readLog(file, 0, 0, 0, log.bytes.length, memory)) {
+      kept.push(piece);
+      if (kept.length === 3) break;
+    }
+    // Everything before the last piece has been taken; the memory of all three is the same.
+    const last = kept[2]!;
+    released = last.offset;
+    // What is read next is something else, or nobody would see that it was read to the same place.
+    const other = log.records[log.records.length >> 1]!;
+    for await (const _ of readLog(file, other.position, other.offset, other.offset, log.bytes.length, memory));
+    assert.ok(last.data.equals(log.bytes.subarray(last.offset, last.offset + last.data.length)));
+    assert.equal(new Set(kept.map(({ data }) => data.buffer)).size, 1);
   });
 });
 
@@ -109,7 +159,15 @@ test('a log that ends early, a record of another form and one without an end are
       const seen: string[] = [];
       await assert.rejects(
         async () => {
-          for await (const piece of readLog(file, 0, 0, 0, 12)) seen.push(piece.data.toString());
+          for await (const piece of readLog(
+            file,
+            0,
+            0,
+            0,
+            12,
+            logMemory(() => true),
+          ))
+            seen.push(piece.data.toString());
         },
         (error: unknown) => error instanceof LogDamaged && message.test(error.message),
         title,

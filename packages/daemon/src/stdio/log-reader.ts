@@ -1,5 +1,6 @@
 /** Turns a piece of a CRI log back into the bytes that the container wrote: for cursors that are older than the live buffer. */
 import type { FileHandle } from 'node:fs/promises';
+import { FreeSlabs, type Holds, RoundSlabs } from './slabs.ts';
 
 export type OutputPiece = { readonly stream: 1 | 2; readonly offset: number; readonly data: Buffer };
 
@@ -7,6 +8,11 @@ export type OutputPiece = { readonly stream: 1 | 2; readonly offset: number; rea
 const READ_BYTES = 128 * 1024;
 /** A record has at most 16 KiB of content and 41 bytes around it; longer is not a log of ours. */
 const MAX_RECORD_BYTES = 20 * 1024;
+const BLOCK_BYTES = READ_BYTES + MAX_RECORD_BYTES;
+/** Blocks whose output a session's client has not taken: more than what a transport lets wait (OUTBOUND_HIGH_WATER). */
+const MAX_WAITING = 4;
+/** Blocks that no session uses: 600 KiB for the whole daemon. */
+const MAX_FREE = 4;
 /** `2026-11-24T17:14:00.123456789Z stdout F `: the shim writes times of one length. */
 const HEAD_BYTES = 40;
 const TIME_BYTES = 30;
@@ -28,10 +34,16 @@ export class LogDamaged extends Error {
   override readonly name = 'LogDamaged';
 }
 
+const free = new FreeSlabs(BLOCK_BYTES, MAX_FREE);
+
+/** Memory for what one session reads from the log. */
+export const logMemory = (holds: Holds): RoundSlabs => new RoundSlabs(free, holds, MAX_WAITING);
+
 /**
  * Reads the bytes `[from, until)` out of CRI records.
  * @param position where in the file a record begins
  * @param first the offset of that record's first byte, at most `from`
+ * @param memory where the pieces lie: each stays as it is for as long as somebody holds it
  * @throws LogDamaged when the file ends before `until` or a record has another form
  */
 export async function* readLog(
@@ -40,27 +52,36 @@ export async function* readLog(
   first: number,
   from: number,
   until: number,
+  memory: RoundSlabs,
 ): AsyncGenerator<OutputPiece> {
-  let block = Buffer.allocUnsafeSlow(READ_BYTES + MAX_RECORD_BYTES);
+  let block = memory.take();
   let have = 0;
   let at = position;
   let offset = first;
-  while (offset < until) {
-    const { bytesRead } = await file.read(block, have, block.length - have, at);
-    if (bytesRead === 0) throw new LogDamaged(`the log ends at offset ${offset}, before ${until}`);
-    at += bytesRead;
-    have += bytesRead;
-    const unpacked = unpack(block.subarray(0, have), offset, from, until);
-    yield* unpacked.pieces;
-    offset = unpacked.offset;
-    if (offset >= until) return;
-    const { used } = unpacked;
-    if (used === 0 && have > MAX_RECORD_BYTES) throw new LogDamaged(`a record at offset ${offset} has no end`);
-    // The pieces keep the block; what is left of it is the beginning of the next one.
-    const next = Buffer.allocUnsafeSlow(block.length);
-    block.copy(next, 0, used, have);
-    have -= used;
-    block = next;
+  let begun = first;
+  try {
+    while (offset < until) {
+      const { bytesRead } = await file.read(block, have, block.length - have, at);
+      if (bytesRead === 0) throw new LogDamaged(`the log ends at offset ${offset}, before ${until}`);
+      at += bytesRead;
+      have += bytesRead;
+      const unpacked = unpack(block.subarray(0, have), offset, from, until);
+      // Before the pieces: whoever stops among them has some, and the block is theirs up to its end.
+      offset = unpacked.offset;
+      yield* unpacked.pieces;
+      if (offset >= until) return;
+      const { used } = unpacked;
+      if (used === 0 && have > MAX_RECORD_BYTES) throw new LogDamaged(`a record at offset ${offset} has no end`);
+      // The pieces keep the block; what is left of it is the beginning of the next one.
+      const next = memory.take();
+      block.copy(next, 0, used, have);
+      memory.full(block, begun, offset);
+      begun = offset;
+      have -= used;
+      block = next;
+    }
+  } finally {
+    memory.full(block, begun, offset);
   }
 }
 

@@ -99,11 +99,11 @@ export class OutputHub implements CursorHub {
     return this.#live.cost;
   }
 
-  /** Below this offset nobody looks at the memory of what `output` was given. */
-  get released(): number {
-    let released = this.#live.tail;
-    for (const cursor of this.#cursors) released = Math.min(released, cursor.released);
-    return released;
+  /** Whether anybody may still look at output from one offset up to another in the memory that it came in. */
+  holds(from: number, to: number): boolean {
+    if (to > this.#live.tail) return true;
+    for (const cursor of this.#cursors) if (cursor.holds(from, to)) return true;
+    return false;
   }
 
   /**

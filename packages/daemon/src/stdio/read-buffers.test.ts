@@ -11,7 +11,7 @@ const SLAB = 256 * 1024;
 class Connection {
   released = 0;
   end = 0;
-  readonly buffers = new ReadBuffers(() => this.released);
+  readonly buffers = new ReadBuffers((_, to) => to > this.released);
 
   /** @param space where it goes: asked for now, or before something else happened */
   read(bytes: number, space = this.buffers.space): Buffer {
@@ -64,6 +64,25 @@ test('a slab is used again only when all of its output is released', () => {
   connection.released = connection.end;
   for (const _ of second) connection.read(READ);
   assert.equal(connection.buffers.space.buffer, first[0]?.buffer);
+});
+
+test('memory that somebody holds for long does not keep others from being used again', () => {
+  const held = { from: 0, to: 0 };
+  const buffers = new ReadBuffers((from, to) => from < held.to && to > held.from);
+  let end = 0;
+  const read = (bytes: number): Buffer => {
+    const chunk = buffers.filled(buffers.space, bytes);
+    end += bytes;
+    buffers.passed(bytes, end);
+    return chunk;
+  };
+  read(SMALL);
+  [held.from, held.to] = [end, end + SLAB + 1];
+  const before = Array.from({ length: (2 * SLAB) / READ }, () => read(READ));
+  const behind = Array.from({ length: 100 }, () => read(READ));
+  assert.equal(memories(before), 2);
+  assert.ok(behind.every(({ buffer }) => before.every((chunk) => chunk.buffer !== buffer)));
+  assert.ok(memories(behind) <= 2, `${memories(behind)} slabs`);
 });
 
 test('after `forget` nothing that was read before is used again', () => {

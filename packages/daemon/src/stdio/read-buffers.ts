@@ -2,6 +2,7 @@
  * Memory for what is read from a shim. Node would take 64 KiB for each read and leave them to the garbage collector, which at full speed
  * costs as much processor time as passing the output on; so large reads go into slabs that are used again.
  */
+import { FreeSlabs, type Holds, RoundSlabs } from './slabs.ts';
 
 /** What a quiet connection needs, for control frames, keystrokes, lines. What such a read brings gets memory of its own size. */
 const SMALL_BYTES = 4 * 1024;
@@ -14,22 +15,22 @@ const MAX_WAITING = 20;
 /** Slabs that no connection uses: 2 MiB for the whole daemon. */
 const MAX_FREE = 8;
 
-const free: Buffer[] = [];
+const free = new FreeSlabs(SLAB_BYTES, MAX_FREE);
 
 /** One connection's. For each read: `space`, then `filled`, then `passed`. */
 export class ReadBuffers {
-  readonly #released: () => number;
+  readonly #slabs: RoundSlabs;
   readonly #small = Buffer.allocUnsafeSlow(SMALL_BYTES);
   /** The slab that is being filled; absent while the connection is quiet. */
   #slab: Buffer | undefined;
   #used = 0;
   #reads = 0;
-  /** Full slabs, with the offset behind the newest output in them. */
-  #waiting: { readonly slab: Buffer; readonly end: number }[] = [];
+  /** Offset behind the newest output before the slab's, and behind the newest so far. */
+  #from = 0;
+  #end = 0;
 
-  /** @param released gives the offset below which nobody looks at output any more */
-  constructor(released: () => number) {
-    this.#released = released;
+  constructor(holds: Holds) {
+    this.#slabs = new RoundSlabs(free, holds, MAX_WAITING);
   }
 
   /** Where the next read is to go. Whoever reads asks once, and may hold it through a rest: it comes back with `filled`. */
@@ -60,11 +61,11 @@ export class ReadBuffers {
    * @param end offset behind the newest output so far
    */
   passed(bytes: number, end: number): void {
+    this.#end = end;
     if (this.#slab === undefined) {
       if (bytes === SMALL_BYTES) this.#next();
     } else if (this.#slab.length - this.#used < LEAST_ROOM_BYTES) {
-      this.#waiting.push({ slab: this.#slab, end });
-      if (this.#waiting.length > MAX_WAITING) this.#waiting.shift();
+      this.#slabs.full(this.#slab, this.#from, end);
       if (this.#used < this.#reads * SMALL_BYTES) this.rest();
       else this.#next();
     }
@@ -73,30 +74,19 @@ export class ReadBuffers {
   /** Nothing large is to come: slabs go to whoever needs them. */
   rest(): void {
     this.#slab = undefined;
-    while (free.length < MAX_FREE) {
-      const slab = this.#takeReleased();
-      if (slab === undefined) break;
-      free.push(slab);
-    }
-    this.#waiting = [];
+    this.#slabs.rest();
   }
 
   /** Somebody keeps output and will not say until when: what has been read stays for ever. */
   forget(): void {
     this.#slab = undefined;
-    this.#waiting = [];
+    this.#slabs.forget();
   }
 
   #next(): void {
     this.#used = 0;
     this.#reads = 0;
-    this.#slab = this.#takeReleased() ?? free.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
-  }
-
-  #takeReleased(): Buffer | undefined {
-    const oldest = this.#waiting[0];
-    if (oldest === undefined || oldest.end > this.#released()) return undefined;
-    this.#waiting.shift();
-    return oldest.slab;
+    this.#from = this.#end;
+    this.#slab = this.#slabs.take();
   }
 }

@@ -97,7 +97,7 @@ for (const way of ['unsubscribe', 'forgetOutput'] as const)
       output: (_, offset, data) => {
         received = offset + data.length;
       },
-      released: () => received,
+      holds: () => false,
       gap: ignore,
       credit: ignore,
       stdinClosed: ignore,

@@ -79,7 +79,7 @@ class ShimClient implements Shim, ShimIo {
   readonly welcomed: Promise<void>;
   readonly exit: Promise<ExitRecord>;
   readonly #socket: Socket;
-  readonly #buffers = new ReadBuffers(() => this.#listener?.released?.() ?? 0);
+  readonly #buffers = new ReadBuffers((from, to) => this.#listener?.holds?.(from, to) ?? true);
   readonly #parser: frames.FrameParser;
   readonly #pending = new Map<number, Pending>();
   readonly #stdin = new StdinWay({

@@ -56,8 +56,8 @@ export interface ShimIo {
 
 export type ShimListener = {
   output(stream: 1 | 2, offset: number, data: Buffer): void;
-  /** Below this offset nobody looks at the memory that `output` gave; absent: all of it may be kept for ever. */
-  released?(): number;
+  /** Whether anybody may still look at the memory in which `output` gave the bytes from one offset up to another; absent: for ever. */
+  holds?(from: number, to: number): boolean;
   gap(from: number, to: number): void;
   credit(): void;
   stdinClosed(): void;

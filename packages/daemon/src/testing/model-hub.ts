@@ -18,7 +18,7 @@ export function modelHub(shim: ModelShim, options: Partial<HubOptions>, gapSeen?
   const hub = new OutputHub(shim, { ...DEFAULTS, ...options });
   shim.listen({
     output: (stream, offset, data) => hub.output(stream, offset, data),
-    released: () => hub.released,
+    holds: (from, to) => hub.holds(from, to),
     gap: (from, to) => {
       gapSeen?.(to - from);
       hub.gap(from, to);

@@ -26,7 +26,7 @@ export class ModelShim implements ShimIo {
   #listener: ShimListener | undefined;
   #from: number | undefined;
   #window = 0;
-  #given: { readonly end: number; readonly data: Buffer }[] = [];
+  #given: { readonly from: number; readonly to: number; readonly data: Buffer }[] = [];
   #acked = 0;
   #gone = false;
   readonly #holds: Promise<unknown>[] = [];
@@ -65,18 +65,19 @@ export class ModelShim implements ShimIo {
       const data = Buffer.from(piece.data.subarray(this.#from - piece.offset));
       const at = this.#from;
       this.#from += data.length;
-      this.#given.push({ end: this.#from, data });
+      this.#given.push({ from: at, to: this.#from, data });
       this.#listener?.output(piece.stream, at, data);
-      this.#spoil(this.#listener?.released?.() ?? 0);
+      this.#spoil();
     }
   }
 
   /** As the real one, which uses memory again: whoever looks at output too late sees something else. */
-  #spoil(released: number): void {
-    for (let oldest = this.#given[0]; oldest !== undefined && oldest.end <= released; oldest = this.#given[0]) {
-      oldest.data.fill(SPOILT);
-      this.#given.shift();
-    }
+  #spoil(): void {
+    this.#given = this.#given.filter(({ from, to, data }) => {
+      const held = this.#listener?.holds?.(from, to) ?? true;
+      if (!held) data.fill(SPOILT);
+      return held;
+    });
   }
 
   forgetOutput(): void {

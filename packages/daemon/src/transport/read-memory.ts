@@ -4,7 +4,7 @@
  */
 
 /** Bytes read, of all connections together, until the next collection of what is young, which takes a fraction of a millisecond. */
-export const COLLECT_AFTER_BYTES = 16 * 1024 * 1024;
+export const COLLECT_AFTER_BYTES = 4 * 1024 * 1024;
 
 let uncollected = 0;
 
