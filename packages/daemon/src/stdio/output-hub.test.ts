@@ -195,6 +195,29 @@ test('without a log the shim hears within moments of the little that a slow clie
   client.leave();
 });
 
+test('without a log a session beside one that holds the container back gets nothing that was written before it', async () => {
+  const shim = new ModelShim(undefined, 64 * 1024);
+  const hub = modelHub(shim, {});
+  const all = { stdout: true, stderr: true };
+  const slow = new Client();
+  slow.room = 1;
+  slow.cursor = hub.open(await hub.claim(), 'now', all, slow);
+  while (shim.room > 0) shim.write(1, Buffer.alloc(1000, 'x'));
+  // What the shim keeps and the daemon has no room for.
+  for (let i = 0; i < 40; i++) shim.write(1, Buffer.alloc(1000, 'y'));
+  const before = shim.next;
+  const late = new Client();
+  late.cursor = hub.open(await hub.claim(), 'now', all, late);
+  shim.write(2, Buffer.from('new'));
+  assert.ok(hub.live.head < before);
+  slow.give(Number.POSITIVE_INFINITY);
+  await sleep(0);
+  assert.equal(Buffer.concat(late.got).toString(), 'new');
+  shim.exit();
+  for (const { end } of [slow, late]) assert.equal(end?.kind, 'exit');
+  assert.ok(Buffer.concat(slow.got).equals(bytesOf(shim, 0, true, true)));
+});
+
 test('without a log a client that lets us wait is ended once nothing moves on its way any more', async () => {
   const shim = new ModelShim(undefined, 64 * 1024);
   const hub = modelHub(shim, { stallMs: 1500 });

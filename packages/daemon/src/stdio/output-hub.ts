@@ -119,15 +119,15 @@ export class OutputHub implements CursorHub {
     const over = (): void => this.release(placeholder);
     try {
       await answered(active, this.#options.answerMs);
+      const claim = { offset: await this.#now() };
+      this.#claims.add(claim);
+      over();
+      return claim;
     } catch (error) {
       // Counted until an answer comes: the hub must not go to sleep while it is woken.
       active.then(over, over);
       throw error;
     }
-    const claim = { offset: Math.max(this.#live.head, this.#subscribedAt) };
-    this.#claims.add(claim);
-    over();
-    return claim;
   }
 
   release(claim: Claim): void {
@@ -243,6 +243,15 @@ export class OutputHub implements CursorHub {
   async flush(): Promise<void> {
     if (this.#stretches === undefined) await this.#io.flush();
     else await this.#stretches;
+  }
+
+  /** Where the container's output is. While a slow session holds it back, more of it is in the shim than has come from there. */
+  async #now(): Promise<number> {
+    const come = Math.max(this.#live.head, this.#subscribedAt);
+    const holdsBack = (cursor: Cursor): boolean => !cursor.caughtUp;
+    if (this.#files !== undefined || this.#exit !== undefined || ![...this.#cursors].some(holdsBack)) return come;
+    const { end } = await answered(this.#io.locate(undefined), this.#options.answerMs);
+    return Math.max(come, end);
   }
 
   #activate(): Promise<void> {
