@@ -3,7 +3,10 @@
  * become garbage before it looks, and the C library keeps that room for good: after a loud client it would be most of the daemon's own.
  */
 
-/** Bytes read, of all connections together, until the next collection of what is young, which takes a fraction of a millisecond. */
+/**
+ * Bytes read, of all connections together, until the next collection of what is young, which takes a fraction of a millisecond. Less than the
+ * 8 MiB after which V8 collects everything, once the daemon has given memory back at rest (decisions 0012 and 0016).
+ */
 export const COLLECT_AFTER_BYTES = 4 * 1024 * 1024;
 
 let uncollected = 0;
