@@ -120,6 +120,11 @@ export class Cursor {
     return from < this.#liveEnd && to > this.released;
   }
 
+  /** The sink may still look at memory of the live buffer. */
+  get holdsLive(): boolean {
+    return this.released < this.#liveEnd;
+  }
+
   /** Since when the sink has taken nothing, `performance.now()`; 0 when it does not make us wait. */
   get blockedSince(): number {
     return this.#blockedSince;
@@ -173,6 +178,8 @@ export class Cursor {
   /** Writes what is there until the sink has enough. Called by the hub whenever something has changed. */
   pump(): void {
     const { live } = this.#hub;
+    // Now, and not right behind a write: TLS is done with what it was given only when the event loop has gone on.
+    this.#noteFlushed();
     while (!this.#done) {
       if (this.#blocked) return this.#checkLag();
       if (this.#reading) return;
@@ -274,6 +281,7 @@ export class Cursor {
     try {
       for await (const piece of readLog(file.handle, where.position, where.first, this.#position, where.end, memory)) {
         if (this.#done) return;
+        this.#noteFlushed();
         this.#position = piece.offset + piece.data.length;
         hub.stats.logBytes += piece.data.length;
         this.#write(piece.stream, piece.data);

@@ -58,7 +58,7 @@ export async function* readLog(
   let have = 0;
   let at = position;
   let offset = first;
-  let begun = first;
+  let [begun, end] = [first, first];
   try {
     while (offset < until) {
       const { bytesRead } = await file.read(block, have, block.length - have, at);
@@ -66,22 +66,25 @@ export async function* readLog(
       at += bytesRead;
       have += bytesRead;
       const unpacked = unpack(block.subarray(0, have), offset, from, until);
-      // Before the pieces: whoever stops among them has some, and the block is theirs up to its end.
+      for (const piece of unpacked.pieces) {
+        // Whoever stops here has got this one.
+        end = piece.offset + piece.data.length;
+        yield piece;
+      }
       offset = unpacked.offset;
-      yield* unpacked.pieces;
       if (offset >= until) return;
       const { used } = unpacked;
       if (used === 0 && have > MAX_RECORD_BYTES) throw new LogDamaged(`a record at offset ${offset} has no end`);
       // The pieces keep the block; what is left of it is the beginning of the next one.
       const next = memory.take();
       block.copy(next, 0, used, have);
-      memory.full(block, begun, offset);
-      begun = offset;
+      memory.full(block, begun, end);
+      begun = end;
       have -= used;
       block = next;
     }
   } finally {
-    memory.full(block, begun, offset);
+    memory.full(block, begun, end);
   }
 }
 

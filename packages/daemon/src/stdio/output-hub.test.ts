@@ -449,6 +449,38 @@ test('a session that is 40 deleted log files behind gets every byte, and the fil
   }
 });
 
+test('memory goes round for a client whose connection is done with a write only when the event loop has gone on, as under TLS', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'berth-hub-'));
+  const logPath = join(folder, '0.log');
+  const shim = new ModelShim(logPath, 64 * 1024);
+  try {
+    for (let n = 0; n < 40_000; n++) shim.write(1, Buffer.from(`${String(n).padStart(99)}\n`));
+    const hub = modelHub(shim, { logPath });
+    const memories = new Set<ArrayBufferLike>();
+    let [got, underWay, end] = [0, 0, undefined as CursorEnd | undefined];
+    const sink = {
+      write: (_stream: 1 | 2, data: Buffer) => {
+        got += data.length;
+        memories.add(data.buffer);
+        underWay += 1;
+        setImmediate(() => (underWay -= 1));
+        return true;
+      },
+      flushed: () => underWay === 0,
+      ended: (how: CursorEnd) => (end = how),
+    };
+    hub.open(await hub.claim(), 'start', { stdout: true, stderr: true }, sink);
+    shim.exit();
+    while (end === undefined) await sleep(1);
+    assert.equal(got, shim.next);
+    // Of 4 MB. One that is read to, one that is on its way, and some of the live buffer.
+    assert.ok(memories.size <= 6, `${memories.size} blocks`);
+  } finally {
+    shim.close();
+    await rm(folder, { recursive: true });
+  }
+});
+
 test('single bytes of both streams in turn cost little more than they are, and come as they were', async () => {
   const ringBytes = 64 * 1024;
   const BYTES = 100_000;

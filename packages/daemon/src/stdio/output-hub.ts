@@ -221,7 +221,7 @@ export class OutputHub implements CursorHub {
   moved(cursor: Cursor): void {
     if (cursor.done) {
       // What its client has not taken yet is on its way until the connection ends, which nobody tells us.
-      if (cursor.released < cursor.position) this.#io.forgetOutput();
+      if (cursor.holdsLive) this.#io.forgetOutput();
       this.#cursors.delete(cursor);
       this.#lingerIfIdle();
     }

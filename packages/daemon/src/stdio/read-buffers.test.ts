@@ -19,7 +19,7 @@ class Connection {
     space.fill(1 + (this.end % 251), 0, bytes);
     const chunk = this.buffers.filled(space, bytes);
     this.end += bytes;
-    this.buffers.passed(bytes, this.end);
+    this.buffers.passed(bytes, this.end - bytes, this.end);
     return chunk;
   }
 
@@ -73,7 +73,7 @@ test('memory that somebody holds for long does not keep others from being used a
   const read = (bytes: number): Buffer => {
     const chunk = buffers.filled(buffers.space, bytes);
     end += bytes;
-    buffers.passed(bytes, end);
+    buffers.passed(bytes, end - bytes, end);
     return chunk;
   };
   read(SMALL);
@@ -115,7 +115,7 @@ test('a connection that is told to rest while it passes a large read on stays qu
   const { space } = connection.buffers;
   connection.buffers.filled(space, READ);
   connection.buffers.rest();
-  connection.buffers.passed(READ, READ);
+  connection.buffers.passed(READ, 0, READ);
   assert.equal(connection.buffers.space.length, SMALL);
 });
 

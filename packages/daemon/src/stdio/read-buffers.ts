@@ -25,9 +25,9 @@ export class ReadBuffers {
   #slab: Buffer | undefined;
   #used = 0;
   #reads = 0;
-  /** Offset behind the newest output before the slab's, and behind the newest so far. */
+  /** The output that the slab has: its lowest offset, and that behind its highest. A replay may have lower ones behind higher ones. */
   #from = 0;
-  #end = 0;
+  #to = 0;
 
   constructor(holds: Holds) {
     this.#slabs = new RoundSlabs(free, holds, MAX_WAITING);
@@ -58,14 +58,16 @@ export class ReadBuffers {
   /**
    * The read has been passed on.
    * @param bytes what it brought
-   * @param end offset behind the newest output so far
+   * @param from the lowest offset of output in it; infinity where it has none
+   * @param to the offset behind the highest; 0 where it has none
    */
-  passed(bytes: number, end: number): void {
-    this.#end = end;
+  passed(bytes: number, from: number, to: number): void {
+    this.#from = Math.min(this.#from, from);
+    this.#to = Math.max(this.#to, to);
     if (this.#slab === undefined) {
       if (bytes === SMALL_BYTES) this.#next();
     } else if (this.#slab.length - this.#used < LEAST_ROOM_BYTES) {
-      this.#slabs.full(this.#slab, this.#from, end);
+      this.#slabs.full(this.#slab, this.#from, this.#to);
       if (this.#used < this.#reads * SMALL_BYTES) this.rest();
       else this.#next();
     }
@@ -86,7 +88,8 @@ export class ReadBuffers {
   #next(): void {
     this.#used = 0;
     this.#reads = 0;
-    this.#from = this.#end;
+    this.#from = Number.POSITIVE_INFINITY;
+    this.#to = 0;
     this.#slab = this.#slabs.take();
   }
 }

@@ -117,3 +117,40 @@ for (const way of ['unsubscribe', 'forgetOutput'] as const)
     }
     shim.close();
   });
+
+test('a replay behind newer output, in the same memory: what is held of it stays as it came', async (t) => {
+  const { shim, socket } = await connected(t);
+  t.after(() => shim.close());
+  const NEWER = 10 * MAX_DATA_BYTES;
+  const kept: Buffer[] = [];
+  let [came, replayed] = [0, 0];
+  const ignore = (): void => undefined;
+  shim.io.listen({
+    output: (_, offset, data) => {
+      came += data.length;
+      if (offset >= NEWER) return;
+      kept.push(data);
+      replayed = offset + data.length;
+    },
+    // Somebody has what was replayed, and nothing of what comes behind it.
+    holds: (from, to) => from < replayed && to > 0,
+    gap: ignore,
+    credit: ignore,
+    stdinClosed: ignore,
+    logLoss: ignore,
+    exit: ignore,
+    lost: ignore,
+  });
+  let sent = 0;
+  const send = async (offset: number, bytes: number, fill: number): Promise<void> => {
+    socket.write(outputFrame(1, offset, Buffer.alloc(bytes, fill)));
+    sent += bytes;
+    while (came < sent) await immediate();
+  };
+  // Of the subscription before; the first read is full, so that the next ones go to a slab.
+  await send(NEWER, MAX_DATA_BYTES, 0xee);
+  await send(0, MAX_DATA_BYTES, 1);
+  for (let i = 1; i <= 40; i++) await send(NEWER + i * MAX_DATA_BYTES, MAX_DATA_BYTES, 0xee);
+  assert.ok(kept.length > 0);
+  for (const data of kept) assert.ok(data.every((byte) => byte === 1));
+});

@@ -93,8 +93,9 @@ class ShimClient implements Shim, ShimIo {
   readonly #exit = Promise.withResolvers<ExitRecord>();
   #info: Welcome | undefined;
   #listener: ShimListener | undefined;
-  /** Offset behind the newest output that has come. */
-  #outputEnd = 0;
+  /** The output of one read: its lowest offset, and that behind its highest. */
+  #readFrom = 0;
+  #readTo = 0;
   #seq = 0;
   #logBytesLost = 0;
   #stdinOpen = false;
@@ -115,7 +116,8 @@ class ShimClient implements Shim, ShimIo {
     this.exit.catch(() => undefined);
     this.#parser = new frames.FrameParser({
       output: (stream, offset, data) => {
-        this.#outputEnd = offset + data.length;
+        this.#readFrom = Math.min(this.#readFrom, offset);
+        this.#readTo = Math.max(this.#readTo, offset + data.length);
         this.#listener?.output(stream, offset, data);
       },
       control: (type, payload) => this.#control(type, payload),
@@ -266,12 +268,14 @@ class ShimClient implements Shim, ShimIo {
   }
 
   #read(memory: Uint8Array, bytes: number): void {
+    this.#readFrom = Number.POSITIVE_INFINITY;
+    this.#readTo = 0;
     try {
       this.#parser.push(this.#buffers.filled(memory, bytes));
     } catch (error) {
       this.#socket.destroy(error as Error);
     }
-    this.#buffers.passed(bytes, this.#outputEnd);
+    this.#buffers.passed(bytes, this.#readFrom, this.#readTo);
   }
 
   #write(bytes: Uint8Array): void {

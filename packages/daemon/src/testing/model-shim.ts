@@ -6,8 +6,13 @@ import { exitRecord } from './exit-record.ts';
 type Piece = { readonly stream: 1 | 2; readonly offset: number; readonly data: Buffer };
 type Segment = { first: number; end: number; inode: bigint; device: bigint; records: { offset: number; position: number }[] };
 
+/** What the listener was given, until it is spoilt. */
+type Given = { readonly from: number; readonly to: number; readonly data: Buffer };
+
 const TIME = '2026-01-01T00:00:00.000000000Z';
 const SPOILT = 0xee;
+/** Pieces that are held, oldest first, until the rest is taken for held as well: single bytes are many. */
+const LOOKED_AT = 64;
 const MAX_CONTENT = 16 * 1024;
 
 export class ModelShim implements ShimIo {
@@ -26,7 +31,7 @@ export class ModelShim implements ShimIo {
   #listener: ShimListener | undefined;
   #from: number | undefined;
   #window = 0;
-  #given: { readonly from: number; readonly to: number; readonly data: Buffer }[] = [];
+  #given: Given[] = [];
   #acked = 0;
   #gone = false;
   readonly #holds: Promise<unknown>[] = [];
@@ -73,11 +78,17 @@ export class ModelShim implements ShimIo {
 
   /** As the real one, which uses memory again: whoever looks at output too late sees something else. */
   #spoil(): void {
-    this.#given = this.#given.filter(({ from, to, data }) => {
-      const held = this.#listener?.holds?.(from, to) ?? true;
-      if (!held) data.fill(SPOILT);
-      return held;
-    });
+    let [at, held] = [0, 0];
+    while (at < this.#given.length && held < LOOKED_AT) {
+      const { from, to, data } = this.#given[at] as Given;
+      if (this.#listener?.holds?.(from, to) ?? true) {
+        at += 1;
+        held += 1;
+      } else {
+        data.fill(SPOILT);
+        this.#given.splice(at, 1);
+      }
+    }
   }
 
   forgetOutput(): void {
