@@ -89,3 +89,11 @@ test('ExecSync: its time-out and the end of the call kill the command', async ()
   for (let i = 0; i < 100 && host.runtime.execsKilled < 2; i++) await new Promise((resolve) => setTimeout(resolve, 20));
   assert.equal(host.runtime.execsKilled, 2);
 });
+
+test('ExecSync: a command that has ended in time is not late because others hold its output', async () => {
+  await using host = await DaemonUnderTest.start();
+  const { container: containerId } = await host.running();
+  const { exitCode } = await host.cri.execSync({ containerId, cmd: ['held', '9'], timeout: 1n });
+  assert.equal(exitCode, 9);
+  assert.equal(host.runtime.execsKilled, 0);
+});

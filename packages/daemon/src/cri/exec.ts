@@ -3,7 +3,7 @@ import type { ExecRequest, RuntimeService } from '@berth/cri-api';
 import type { Container } from '../container/container.ts';
 import { mustRun, mustRunUnfrozen } from '../container/must-run.ts';
 import { collectOutput } from '../stdio/collect-output.ts';
-import type { Shim } from '../stdio/shim.ts';
+import { answered, type Shim } from '../stdio/shim.ts';
 import { Deadline } from '../util/deadline.ts';
 import { BerthError } from '../util/errors.ts';
 import { settledWithin } from '../util/wait.ts';
@@ -14,6 +14,8 @@ import type { CriDeps } from './deps.ts';
 const MAX_SYNC_OUTPUT_BYTES = 16 * 1024 * 1024 - 64 * 1024;
 /** How long killed programs are waited for before the call says that its time is over. */
 const KILL_WAIT_MS = 5_000;
+/** How long a supervisor may take to say whether its program has ended. */
+const ANSWER_MS = 1_000;
 const MS_PER_SECOND = 1_000;
 /** The longest delay that a timer can count. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -72,7 +74,7 @@ async function runToEnd(
   try {
     const shim = await deps.containers.exec(container.id, { command: cmd, tty: false, stdin: false }, signal);
     try {
-      return await collected(deps, container, shim, signal);
+      return await collected(deps, container, shim, late.signal, call.signal);
     } finally {
       shim.close();
     }
@@ -81,13 +83,27 @@ async function runToEnd(
   }
 }
 
-async function collected(deps: CriDeps, container: Container, shim: Shim, signal: AbortSignal): Promise<SyncResult> {
+async function collected(
+  deps: CriDeps,
+  container: Container,
+  shim: Shim,
+  late: AbortSignal,
+  ended: AbortSignal,
+): Promise<SyncResult> {
   const output = collectOutput(shim, MAX_SYNC_OUTPUT_BYTES);
   output.catch(() => undefined);
   const aborted = Promise.withResolvers<never>();
-  const abort = (): void => aborted.reject(signal.reason as Error);
-  signal.addEventListener('abort', abort, { once: true });
-  if (signal.aborted) abort();
+  const abort = (): void => aborted.reject(ended.reason as Error);
+  // One that has ended in time is not late: what is waited for is output that it has left to others, and that has its own limit.
+  const ring = (): void =>
+    // A supervisor that does not answer says nothing for it.
+    void answered(shim.gone(), ANSWER_MS)
+      .catch(() => false)
+      .then((gone) => gone || aborted.reject(late.reason as Error));
+  ended.addEventListener('abort', abort, { once: true });
+  late.addEventListener('abort', ring, { once: true });
+  if (ended.aborted) abort();
+  if (late.aborted) ring();
   try {
     const { stdout, stderr, dropped, exit } = await Promise.race([output, aborted.promise]);
     void shim.leave();
@@ -95,8 +111,9 @@ async function collected(deps: CriDeps, container: Container, shim: Shim, signal
     deps.log.warn({ container: container.id, dropped }, 'ExecSync output was cut off');
     return { stdout, stderr: Buffer.concat([stderr, Buffer.from(cutOff(dropped))]), exitCode: exit.code };
   } catch (error) {
-    if (signal.aborted) await kill(shim);
-    else
+    const isOver = error === late.reason || error === ended.reason;
+    if (isOver && !(await killed(shim))) throw notKilled(error as BerthError);
+    if (!isOver)
       throw new BerthError(
         'unavailable',
         'SHIM_LOST',
@@ -105,13 +122,14 @@ async function collected(deps: CriDeps, container: Container, shim: Shim, signal
       );
     throw error;
   } finally {
-    signal.removeEventListener('abort', abort);
+    ended.removeEventListener('abort', abort);
+    late.removeEventListener('abort', ring);
   }
 }
 
-/** Nothing of it runs any more when the caller is told. */
-async function kill(shim: Shim): Promise<void> {
-  await settledWithin(
+/** Nothing of it runs any more when the caller is told; false where that took too long. */
+async function killed(shim: Shim): Promise<boolean> {
+  return await settledWithin(
     shim.signal(SIGKILL, true).then(() => shim.exit),
     KILL_WAIT_MS,
   );
@@ -125,4 +143,12 @@ const timedOut = ({ id }: Container, ms: number): BerthError =>
     'deadline-exceeded',
     'EXEC_TIMEOUT',
     `the command did not end within ${ms / MS_PER_SECOND} s in container ${id} and was killed`,
+  );
+
+const notKilled = (error: BerthError): BerthError =>
+  new BerthError(
+    error.kind,
+    error.code,
+    `${error.message.replace(/ and was killed$/, '')}, and was not dead ${KILL_WAIT_MS / MS_PER_SECOND} s after it had been killed: frozen, or held up in the kernel`,
+    { cause: error },
   );

@@ -44,8 +44,8 @@ export const podStatus = (deps: CriDeps): Pick<Handlers<typeof RuntimeService>, 
   },
 });
 
-const stateOf = (pod: Pod): PodSandboxState =>
-  pod.status.state === 'ready' && !pod.ended ? PodSandboxState.SANDBOX_READY : PodSandboxState.SANDBOX_NOTREADY;
+/** One whose stop was given up by its caller takes no containers any more: a caller that sees it so stops it again. */
+const stateOf = (pod: Pod): PodSandboxState => (pod.ready ? PodSandboxState.SANDBOX_READY : PodSandboxState.SANDBOX_NOTREADY);
 
 function summary(pod: Pod) {
   const { spec, runtimeHandler, createdAtNs } = pod.meta;

@@ -19,8 +19,8 @@ describe('limits', () => {
     cpuShares: '512',
     cpuPeriod: '100000',
     cpuQuota: '50000',
-    memoryLimitInBytes: '1000',
-    memorySwapLimitInBytes: '1500',
+    memoryLimitInBytes: '1000000',
+    memorySwapLimitInBytes: '1500000',
     cpusetCpus: '0-1,3',
     cpusetMems: '0',
   };
@@ -30,8 +30,8 @@ describe('limits', () => {
       'cpu.shares=512',
       'cpu.cfs_period_us=100000',
       'cpu.cfs_quota_us=50000',
-      'memory.limit_in_bytes=1000',
-      'memory.memsw.limit_in_bytes=1500',
+      'memory.limit_in_bytes=1000000',
+      'memory.memsw.limit_in_bytes=1500000',
       'cpuset.cpus=0-1,3',
       'cpuset.mems=0',
     ]);
@@ -41,8 +41,8 @@ describe('limits', () => {
     assert.deepEqual(written(all, V2), [
       'cpu.weight=20',
       'cpu.max=50000 100000',
-      'memory.max=1000',
-      'memory.swap.max=500',
+      'memory.max=1000000',
+      'memory.swap.max=500000',
       'cpuset.cpus=0-1,3',
       'cpuset.mems=0',
     ]);
@@ -86,19 +86,23 @@ describe('limits', () => {
     const cases: readonly (readonly [JsonObject, typeof V1, string, RegExp])[] = [
       [{ cpusetCpus: '0;1' }, V1, 'invalid-argument', /cpuset_cpus/],
       [{ cpuQuota: '-2' }, V1, 'invalid-argument', /cpu_quota/],
+      [{ cpuQuota: '999' }, V1, 'invalid-argument', /cpu_quota: 999 is out of range: at least 1000/],
+      [{ cpuPeriod: '999' }, V1, 'invalid-argument', /cpu_period: 999 is out of range: 1000 to 1000000/],
+      [{ cpuPeriod: '1000001' }, V2, 'invalid-argument', /cpu_period/],
+      [{ memoryLimitInBytes: '524287' }, V2, 'invalid-argument', /memory_limit_in_bytes: 524287 is out of range: at least 524288/],
       [{ oomScoreAdj: '1001' }, V1, 'invalid-argument', /oom_score_adj/],
       [{ unified: { 'memory.high': '5' } }, V1, 'failed-precondition', /unified/],
       [{ unified: { '../x': '5' } }, V2, 'invalid-argument', /unified/],
       [{ unified: { 'memory.high': '5\n' } }, V2, 'invalid-argument', /unified/],
       [{ unified: { 'cgroup.freeze': '1' } }, V2, 'unimplemented', /cgroup\.freeze/],
-      [{ memoryLimitInBytes: '5' }, NO_MEMORY, 'failed-precondition', /memory_limit_in_bytes: .*no memory controller/],
+      [{ memoryLimitInBytes: '5000000' }, NO_MEMORY, 'failed-precondition', /memory_limit_in_bytes: .*no memory controller/],
       [{ unified: { 'memory.high': '5' } }, NO_MEMORY, 'failed-precondition', /unified\["memory.high"\]: .*no memory controller/],
       [{ hugepageLimits: [{ pageSize: '2MB', limit: '7' }] }, NO_MEMORY, 'failed-precondition', /hugepage_limits/],
       [{ hugepageLimits: [{ pageSize: '2MB', limit: '7' }] }, V1, 'failed-precondition', /hugepage_limits/],
       [{ hugepageLimits: [{ pageSize: '../', limit: '0' }] }, V1, 'invalid-argument', /hugepage_limits/],
       [{ memorySwapLimitInBytes: '5' }, { ...V1, swapLimit: false }, 'failed-precondition', /memory_swap_limit_in_bytes/],
       [{ memorySwapLimitInBytes: '5' }, V2, 'invalid-argument', /memory_swap_limit_in_bytes/],
-      [{ memoryLimitInBytes: '9', memorySwapLimitInBytes: '5' }, V2, 'invalid-argument', /memory_swap_limit_in_bytes/],
+      [{ memoryLimitInBytes: '9000000', memorySwapLimitInBytes: '5' }, V2, 'invalid-argument', /memory_swap_limit_in_bytes/],
     ];
     for (const [json, facts, kind, text] of cases)
       assert.throws(

@@ -28,15 +28,28 @@ const MAX_SHARES = 262_144n;
 /** The CFS period that belongs to a quota without one, microseconds: the kernel's default. */
 const DEFAULT_PERIOD = '100000';
 const UNLIMITED = -1n;
+/** With less the kernel kills what starts a container before its command runs, and LXC waits for it for ever. */
+const LEAST_MEMORY_BYTES = 512n * 1024n;
+/** What the kernel takes for a period and a quota, microseconds (Documentation/scheduler/sched-bwc.rst). */
+const LEAST_CPU_TIME = 1_000n;
+const LONGEST_PERIOD = 1_000_000n;
 
 /** A list of cpus or memory nodes: `0-3,7`. */
 const CPU_LIST = /^\d+(-\d+)?(,\d+(-\d+)?)*$/;
 
-const text = (value: bigint, field: string, least: bigint): string | undefined => {
+const text = (value: bigint, field: string, least: bigint, most?: bigint): string | undefined => {
   if (value === 0n) return undefined;
-  if (value < least) throw invalid(`${AT}.${field}`, `${value} is out of range`);
+  if (value < least || (most !== undefined && value > most))
+    throw invalid(
+      `${AT}.${field}`,
+      `${value} is out of range: ${most === undefined ? `at least ${least}` : `${least} to ${most}`}`,
+    );
   return value.toString();
 };
+
+/** The same for a limit that -1 takes away. */
+const limit = (value: bigint, field: string, least: bigint): string | undefined =>
+  value === UNLIMITED ? value.toString() : text(value, field, least);
 
 /** Drops the undefined ones, as `exactOptionalPropertyTypes` wants it. */
 const given = (limits: { readonly [K in keyof Limits]: Limits[K] | undefined }): Limits =>
@@ -57,10 +70,10 @@ export const parseLimits = (resources: LinuxContainerResources | undefined): Lim
       throw invalid(`${AT}.unified`, `"${key}" is not a cgroup v2 file`);
   const shares = resources.cpuShares;
   return given({
-    cpuPeriod: text(resources.cpuPeriod, 'cpu_period', 1n),
-    cpuQuota: text(resources.cpuQuota, 'cpu_quota', UNLIMITED),
+    cpuPeriod: text(resources.cpuPeriod, 'cpu_period', LEAST_CPU_TIME, LONGEST_PERIOD),
+    cpuQuota: limit(resources.cpuQuota, 'cpu_quota', LEAST_CPU_TIME),
     cpuShares: text(shares > 0n && shares < MIN_SHARES ? MIN_SHARES : shares > MAX_SHARES ? MAX_SHARES : shares, 'cpu_shares', 1n),
-    memory: text(resources.memoryLimitInBytes, 'memory_limit_in_bytes', UNLIMITED),
+    memory: limit(resources.memoryLimitInBytes, 'memory_limit_in_bytes', LEAST_MEMORY_BYTES),
     memorySwap: text(resources.memorySwapLimitInBytes, 'memory_swap_limit_in_bytes', UNLIMITED),
     oomScoreAdj: oomScoreAdj(resources.oomScoreAdj),
     cpusetCpus: resources.cpusetCpus || undefined,

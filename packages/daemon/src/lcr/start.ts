@@ -20,7 +20,7 @@ import { mountsAtStart } from './mounts.ts';
 import { type ContainerPaths, containerPaths, hostDevicesHook, LXC_NAME, shimBinary } from './paths.ts';
 import type { ContainerPlan } from './plan.ts';
 import { processSpec, type ProcessSpec } from './process-spec.ts';
-import { failed, invalid } from './refuse.ts';
+import { failed, hostCannot, invalid } from './refuse.ts';
 import { grantedOomScoreAdj } from './resources.ts';
 import { encodeShimConfig, parseShimAnswer } from './shim-config.ts';
 import { sizeSettings } from './terminal-size.ts';
@@ -109,10 +109,21 @@ const runShim = async (
     case 'log':
       throw new BerthError('failed-precondition', 'LOG_REFUSED', `the container's log cannot be opened: ${text}`);
     case 'lxc':
-      throw new BerthError('internal', 'LXC_FAILED', `LXC could not start the container: ${text}`);
+      throw lxcFailed(text);
     default:
       throw failed(`the container could not be started: ${text}`);
   }
+};
+
+/** LXC's last words, and nothing of its advice how to get more of them. */
+const lxcFailed = (text: string): BerthError => {
+  const [, file, value] = /Failed to set "([\w.]+)" to "([^"]*)"/.exec(text) ?? [];
+  if (file !== undefined) return hostCannot('linux.resources', `the kernel does not take "${value}" for ${file}`);
+  return new BerthError(
+    'internal',
+    'LXC_FAILED',
+    `LXC could not start the container: ${text.replace(/; Additional information.*/s, '')}`,
+  );
 };
 
 const shimSettings = (

@@ -78,6 +78,7 @@ export const resolveUser = (request: UserRequest, passwdFile: string, groupFile:
   if (request.runAsGroup !== undefined) gid = checked(`${at}.run_as_group`, request.runAsGroup);
   else if (group !== '') gid = findGroup('image user', group, groups);
 
+  if (request.supplementalGroups.length > MAX_GROUPS) throw invalid(`${at}.supplemental_groups`, `more than ${MAX_GROUPS}`);
   const extra = request.supplementalGroups.map((id) => checked(`${at}.supplemental_groups`, id));
   // Merge (the default): the groups that the image gives the user, too. Strict: only what the request says.
   const fromImage =
@@ -86,6 +87,9 @@ export const resolveUser = (request: UserRequest, passwdFile: string, groupFile:
       : [];
   return { uid: entry.uid, gid, groups: [...new Set([gid, ...fromImage, ...extra])], home: entry.home };
 };
+
+/** What the kernel takes (NGROUPS_MAX), less the user's own. */
+const MAX_GROUPS = 65_535;
 
 /** Numbers are ids, never names, as other runtimes have it: an image whose passwd calls root `1000` must not turn a request for 1000 into root. */
 const ID = /^-?\d+$/;

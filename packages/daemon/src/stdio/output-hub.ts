@@ -1,6 +1,7 @@
 /** Everything that reads one container's output: subscribes to the shim while somebody is attached and a moment longer, feeds the cursors, keeps the log at hand. */
 import type { Logger } from 'pino';
 import { Cursor, type CursorHub, type CursorSink } from './cursor.ts';
+import type { HubOptions } from './hub-options.ts';
 import { LiveBuffer } from './live-buffer.ts';
 import { LogFiles } from './log-files.ts';
 import { OutputStats } from './output-stats.ts';
@@ -19,24 +20,6 @@ const STALL_CHECK_MS = 1000;
 const LINGER_MS = 5_000;
 /** And how much of it: a container that is loud while nobody listens is not worth it. */
 const LINGER_BYTES = 1024 * 1024;
-
-export type HubOptions = {
-  /** Path of the container's log; absent: only the ring keeps output. */
-  readonly logPath: string | undefined;
-  readonly liveBufferBytes: number;
-  /** Size of the shim's ring: as much is kept for `from=start` of a container without a log. */
-  readonly ringBytes: number;
-  readonly maxLagBytes: number;
-  readonly slow: 'block' | 'end';
-  readonly stallMs: number;
-  readonly log: Logger;
-  /** Absent: nobody wants to know. */
-  readonly stats?: OutputStats;
-  /** How long and for how much output the hub waits once nobody is attached; set by tests only. */
-  readonly linger?: { readonly ms: number; readonly bytes: number };
-  /** How long a claim waits for the shim; set by tests only. */
-  readonly answerMs?: number;
-};
 
 /** A place in the output that is kept until a session takes it (a ticket's life). It holds nothing back. */
 export type Claim = { readonly offset: number };

@@ -212,6 +212,16 @@ class ShimClient implements Shim, ShimIo {
     await this.#request((seq) => frames.encodeSignal(seq, signal, everything), ['ESRCH']);
   }
 
+  async gone(): Promise<boolean> {
+    try {
+      await this.#request((seq) => frames.encodeSignal(seq, 0, false));
+      return false;
+    } catch (error) {
+      if (error instanceof ShimRefused && error.code === 'ESRCH') return true;
+      throw error;
+    }
+  }
+
   async reopenLog(): Promise<void> {
     await this.#request(frames.encodeReopenLog);
   }

@@ -12,6 +12,8 @@ export interface Shim {
   readonly io: ShimIo;
   /** Sends a signal to init, or to every process of the container. A process that is gone is not an error. */
   signal(signal: number, everything?: boolean): Promise<void>;
+  /** Init has ended; its exit may still be on its way behind the last of the output. */
+  gone(): Promise<boolean>;
   reopenLog(): Promise<void>;
   /** Writes a partial line to the log now. */
   flush(): Promise<void>;

@@ -44,6 +44,20 @@ export async function joinConnection(
     timer = setTimeout(() => drop(side, true), leftAloneMs);
   };
 
+  /** The program did not end its answer. */
+  let cut = false;
+  whenInputBreaks(pod, (reset) => {
+    cut = reset;
+    client.unpipe(pod);
+    discard(client);
+    if (reset) {
+      pod.unpipe(client);
+      pod.pipe(client, { end: false });
+    }
+    if (pod.readableEnded) pod.destroy();
+    else pod.once('end', () => pod.destroy());
+  });
+
   const clientClosed = (): void => {
     if (pod.destroyed) return;
     if (client.readableEnded) leftAlone(pod);
@@ -51,7 +65,7 @@ export async function joinConnection(
   };
   const podClosed = (): void => {
     if (client.destroyed) return;
-    if (!pod.readableEnded) client.destroy();
+    if (!pod.readableEnded || cut) client.destroy();
     // The client still gets all of the answer, however slowly it reads; only then is it hurried.
     else if (client.writableFinished) leftAlone(client);
     else {
@@ -61,6 +75,29 @@ export async function joinConnection(
   };
   await Promise.all([closed(client).then(clientClosed), closed(pod).then(podClosed)]);
   clearTimeout(timer);
+}
+
+/**
+ * A program that has closed refuses what is still sent to it with a reset, which a write may hear of first: Node would destroy the socket, and
+ * with it the answer that the kernel still has. Instead such a write is taken for done, once `broken` has been told, and reading goes on
+ * to the end. The kernel says ECONNRESET where the program had not ended its half, and says it once: the end that is read then is none.
+ */
+function whenInputBreaks(pod: PodSide, broken: (reset: boolean) => void): void {
+  let isBroken = false;
+  const taken =
+    (done: (error?: Error | null) => void) =>
+    (error?: NodeJS.ErrnoException | null): void => {
+      if (error?.code !== 'EPIPE' && error?.code !== 'ECONNRESET') return done(error);
+      if (!isBroken) {
+        isBroken = true;
+        broken(error.code === 'ECONNRESET');
+      }
+      done();
+    };
+  const write = pod._write.bind(pod);
+  pod._write = (chunk, encoding, done) => (isBroken ? done() : write(chunk, encoding, taken(done)));
+  const writev = pod._writev?.bind(pod);
+  if (writev !== undefined) pod._writev = (chunks, done) => (isBroken ? done() : writev(chunks, taken(done)));
 }
 
 function closed(side: Duplex): Promise<void> {

@@ -5,9 +5,11 @@ import { exitRecord } from './exit-record.ts';
 import { FakeShim, WELCOME } from './fake-shim.ts';
 
 const SIGKILL = 9;
+const HELD_MS = 2_000;
 
 /**
- * `out TEXT`, `err TEXT`, `big BYTES` (on stdout) and `exit CODE` end at once; `hang` until it is killed; `missing` cannot be started, `full` neither: too many run;
+ * `out TEXT`, `err TEXT`, `big BYTES` (on stdout) and `exit CODE` end at once; `hang` until it is killed; `held CODE` ends at once, and others hold its
+ * output for two seconds; `missing` cannot be started, `full` neither: too many run;
  * `fails STEP ERRNO` as it says.
  * `killed` is told of a SIGKILL for everything.
  */
@@ -28,7 +30,8 @@ export function fakeExec(command: readonly string[], killed: () => void): Shim {
     if (verb === 'out') listener?.output(1, 0, Buffer.from(argument));
     if (verb === 'err') listener?.output(2, 0, Buffer.from(argument));
     if (verb === 'big') for (let at = 0; at < Number(argument); at += 65_536) listener?.output(1, at, Buffer.alloc(65_536, 'x'));
-    if (verb !== 'hang') end(verb === 'exit' ? Number(argument) : 0);
+    if (verb === 'held') setTimeout(() => end(Number(argument)), HELD_MS);
+    else if (verb !== 'hang') end(verb === 'exit' ? Number(argument) : 0);
   };
   const shim = new FakeShim(WELCOME, {
     signal: (signal, everything) => {
@@ -51,6 +54,7 @@ export function fakeExec(command: readonly string[], killed: () => void): Shim {
       ack: () => {},
     },
     signal: (signal, everything) => shim.signal(signal, everything),
+    gone: async () => verb === 'held',
     reopenLog: () => shim.reopenLog(),
     flush: () => shim.flush(),
     leave: () => shim.leave(),

@@ -66,6 +66,10 @@ export class FakeShim implements Shim {
     this.#target.signal(signal, everything);
   }
 
+  async gone(): Promise<boolean> {
+    return false;
+  }
+
   async reopenLog(): Promise<void> {
     this.reopened++;
   }

@@ -1,6 +1,7 @@
 /** A hub that hears a model of a shim. */
 import { pino } from 'pino';
-import { type HubOptions, OutputHub } from '../stdio/output-hub.ts';
+import type { HubOptions } from '../stdio/hub-options.ts';
+import { OutputHub } from '../stdio/output-hub.ts';
 import type { ModelShim } from './model-shim.ts';
 
 const DEFAULTS = {

@@ -19,6 +19,7 @@ export const CLOSE_CODE = Object.freeze({
   invalidPayload: 1007,
   policyViolation: 1008,
   tooBig: 1009,
+  internalError: 1011,
 } as const);
 
 /**

@@ -31,6 +31,7 @@ export class PortChannel extends Duplex {
   #wanted = false;
   #inputEnded = false;
   #outputEnded = false;
+  #told = false;
 
   constructor(port: number, index: number, wire: ChannelWire) {
     super({ allowHalfOpen: true, readableHighWaterMark: READABLE_HIGH_WATER, writableHighWaterMark: WRITABLE_HIGH_WATER });
@@ -49,6 +50,17 @@ export class PortChannel extends Duplex {
   /** Nothing more is written to the client on this channel. */
   get outputEnded(): boolean {
     return this.#outputEnded || this.destroyed;
+  }
+
+  /** Its output has not come to its end, and the client has not been told why. */
+  get cutOff(): boolean {
+    return this.destroyed && !this.#outputEnded && !this.#told;
+  }
+
+  /** Ends it, after the client has been told why. */
+  destroyTold(): void {
+    this.#told = true;
+    this.destroy();
   }
 
   /** The next bytes of the client; the buffer may be kept. */

@@ -247,14 +247,26 @@ test('a port that cannot be served: the reason on its error channel; when none i
   client.send(0, Buffer.from('in'));
   const [chunk] = (await once(served.data(0), 'data')) as [Buffer];
   assert.equal(chunk.toString(), 'in');
-  served.data(0).write('last');
-  served.data(0).destroy();
+  served.data(0).end('last');
   await eventually('it is closed', () => client.closed !== undefined);
   assert.deepEqual(client.closed, { code: 1000, reason: '' });
   assert.equal(client.of(0).toString(), 'last');
   assert.equal(client.of(1).length, 0);
   await eventually('it is over', () => served.closed !== undefined);
   assert.equal(served.closed, 'all forwarded connections have ended');
+});
+
+test('a program that resets its connection: the part of its output that came, and a close that is no proper end', async () => {
+  const { fixture, served, url } = await start();
+  await using _ = fixture;
+  using client = await Client.open(url([80]), 'v4.channel.k8s.io');
+  await eventually('it is connected', () => served.connections.length === 1);
+  served.data(0).write('a part');
+  served.data(0).destroy();
+  await eventually('it is closed', () => client.closed !== undefined);
+  assert.deepEqual(client.closed, { code: 1011, reason: 'a program has reset its connection' });
+  assert.equal(client.of(0).toString(), 'a part');
+  assert.equal(client.of(1).length, 0);
 });
 
 test('a program that ends its half: all of its output, then the end of the connection once no input has come for a while', async (t) => {

@@ -194,7 +194,7 @@ export class PortForwardWebSocket implements PortForwardTransport {
   #failed(channel: PortChannel, message: string): void {
     if (channel.destroyed) return;
     if (this.#isSending) this.#sender.message(2 * channel.index + 1, Buffer.from(message));
-    channel.destroy();
+    channel.destroyTold();
   }
 
   /** A channel was read, has ended a half, is gone. */
@@ -210,7 +210,9 @@ export class PortForwardWebSocket implements PortForwardTransport {
   #allEnded(): void {
     if (this.#state !== 'open') return;
     this.#reason = 'all forwarded connections have ended';
-    this.#close(CLOSE_CODE.normal);
+    // The channels themselves have no way to say it.
+    if (this.#ports.some(({ cutOff }) => cutOff)) this.#close(CLOSE_CODE.internalError, 'a program has reset its connection');
+    else this.#close(CLOSE_CODE.normal);
     for (const channel of this.#ports) channel.endInput();
   }
 
