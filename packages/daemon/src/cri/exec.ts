@@ -75,6 +75,12 @@ async function runToEnd(
     const shim = await deps.containers.exec(container.id, { command: cmd, tty: false, stdin: false }, signal);
     try {
       return await collected(deps, container, shim, late.signal, call.signal);
+    } catch (error) {
+      const isLate = error === late.signal.reason;
+      // Nothing of it runs any more when the caller is told.
+      if ((isLate || error === call.signal.reason) && !(await killed(shim)) && isLate)
+        throw timedOut(container, timeoutMs, NOT_DEAD);
+      throw error;
     } finally {
       shim.close();
     }
@@ -90,7 +96,11 @@ async function collected(
   late: AbortSignal,
   ended: AbortSignal,
 ): Promise<SyncResult> {
-  const output = collectOutput(shim, MAX_SYNC_OUTPUT_BYTES);
+  const output = collectOutput(shim, MAX_SYNC_OUTPUT_BYTES).catch((cause: Error) => {
+    throw new BerthError('unavailable', 'SHIM_LOST', `the program in container ${container.id} was lost: ${cause.message}`, {
+      cause,
+    });
+  });
   output.catch(() => undefined);
   const aborted = Promise.withResolvers<never>();
   const abort = (): void => aborted.reject(ended.reason as Error);
@@ -110,24 +120,13 @@ async function collected(
     if (dropped === 0) return { stdout, stderr, exitCode: exit.code };
     deps.log.warn({ container: container.id, dropped }, 'ExecSync output was cut off');
     return { stdout, stderr: Buffer.concat([stderr, Buffer.from(cutOff(dropped))]), exitCode: exit.code };
-  } catch (error) {
-    const isOver = error === late.reason || error === ended.reason;
-    if (isOver && !(await killed(shim))) throw notKilled(error as BerthError);
-    if (!isOver)
-      throw new BerthError(
-        'unavailable',
-        'SHIM_LOST',
-        `the program in container ${container.id} was lost: ${(error as Error).message}`,
-        { cause: error },
-      );
-    throw error;
   } finally {
     ended.removeEventListener('abort', abort);
     late.removeEventListener('abort', ring);
   }
 }
 
-/** Nothing of it runs any more when the caller is told; false where that took too long. */
+/** False where it was not dead in time. */
 async function killed(shim: Shim): Promise<boolean> {
   return await settledWithin(
     shim.signal(SIGKILL, true).then(() => shim.exit),
@@ -138,17 +137,11 @@ async function killed(shim: Shim): Promise<boolean> {
 const cutOff = (dropped: number): string =>
   `\n[berth: ${dropped} more bytes of output were cut off: an ExecSync answer holds ${MAX_SYNC_OUTPUT_BYTES} bytes]\n`;
 
-const timedOut = ({ id }: Container, ms: number): BerthError =>
+const NOT_DEAD = `was not dead ${KILL_WAIT_MS / MS_PER_SECOND} s after it had been killed: frozen, or held up in the kernel`;
+
+const timedOut = ({ id }: Container, ms: number, whatThen = 'was killed'): BerthError =>
   new BerthError(
     'deadline-exceeded',
     'EXEC_TIMEOUT',
-    `the command did not end within ${ms / MS_PER_SECOND} s in container ${id} and was killed`,
-  );
-
-const notKilled = (error: BerthError): BerthError =>
-  new BerthError(
-    error.kind,
-    error.code,
-    `${error.message.replace(/ and was killed$/, '')}, and was not dead ${KILL_WAIT_MS / MS_PER_SECOND} s after it had been killed: frozen, or held up in the kernel`,
-    { cause: error },
+    `the command did not end within ${ms / MS_PER_SECOND} s in container ${id} and ${whatThen}`,
   );

@@ -148,7 +148,6 @@ export class Cursor {
   /** The sink has room again. */
   resume(): void {
     if (this.#done) return;
-    this.#noteFlushed();
     this.#blocked = false;
     this.#blockedSince = 0;
     this.#unsent = undefined;

@@ -58,7 +58,7 @@ export async function* readLog(
   let have = 0;
   let at = position;
   let offset = first;
-  let [begun, end] = [first, first];
+  let end = first;
   try {
     while (offset < until) {
       const { bytesRead } = await file.read(block, have, block.length - have, at);
@@ -78,13 +78,12 @@ export async function* readLog(
       // The pieces keep the block; what is left of it is the beginning of the next one.
       const next = memory.take();
       block.copy(next, 0, used, have);
-      memory.full(block, begun, end);
-      begun = end;
+      memory.full(block, first, end);
       have -= used;
       block = next;
     }
   } finally {
-    memory.full(block, begun, end);
+    memory.full(block, first, end);
   }
 }
 

@@ -19,7 +19,8 @@ class Connection {
     space.fill(1 + (this.end % 251), 0, bytes);
     const chunk = this.buffers.filled(space, bytes);
     this.end += bytes;
-    this.buffers.passed(bytes, this.end - bytes, this.end);
+    this.buffers.output(this.end - bytes, this.end);
+    this.buffers.passed(bytes);
     return chunk;
   }
 
@@ -73,7 +74,8 @@ test('memory that somebody holds for long does not keep others from being used a
   const read = (bytes: number): Buffer => {
     const chunk = buffers.filled(buffers.space, bytes);
     end += bytes;
-    buffers.passed(bytes, end - bytes, end);
+    buffers.output(end - bytes, end);
+    buffers.passed(bytes);
     return chunk;
   };
   read(SMALL);
@@ -115,7 +117,8 @@ test('a connection that is told to rest while it passes a large read on stays qu
   const { space } = connection.buffers;
   connection.buffers.filled(space, READ);
   connection.buffers.rest();
-  connection.buffers.passed(READ, 0, READ);
+  connection.buffers.output(0, READ);
+  connection.buffers.passed(READ);
   assert.equal(connection.buffers.space.length, SMALL);
 });
 

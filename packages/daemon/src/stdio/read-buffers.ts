@@ -17,7 +17,7 @@ const MAX_FREE = 8;
 
 const free = new FreeSlabs(SLAB_BYTES, MAX_FREE);
 
-/** One connection's. For each read: `space`, then `filled`, then `passed`. */
+/** One connection's. For each read: `space`, then `filled`, `output` for each piece of output in it, then `passed`. */
 export class ReadBuffers {
   readonly #slabs: RoundSlabs;
   readonly #small = Buffer.allocUnsafeSlow(SMALL_BYTES);
@@ -55,15 +55,17 @@ export class ReadBuffers {
     return Buffer.from(memory.buffer, memory.byteOffset, bytes);
   }
 
+  /** The read has brought output from one offset up to another. */
+  output(from: number, to: number): void {
+    this.#from = Math.min(this.#from, from);
+    this.#to = Math.max(this.#to, to);
+  }
+
   /**
    * The read has been passed on.
    * @param bytes what it brought
-   * @param from the lowest offset of output in it; infinity where it has none
-   * @param to the offset behind the highest; 0 where it has none
    */
-  passed(bytes: number, from: number, to: number): void {
-    this.#from = Math.min(this.#from, from);
-    this.#to = Math.max(this.#to, to);
+  passed(bytes: number): void {
     if (this.#slab === undefined) {
       if (bytes === SMALL_BYTES) this.#next();
     } else if (this.#slab.length - this.#used < LEAST_ROOM_BYTES) {

@@ -45,6 +45,10 @@ function stdinOf(sent: Buffer): Buffer {
   return Buffer.concat(pieces);
 }
 
+const ignore = (): void => undefined;
+/** What of a listener these tests do not look at. */
+const OTHERS = { gap: ignore, credit: ignore, stdinClosed: ignore, logLoss: ignore, exit: ignore, lost: ignore };
+
 /** A connected shim, with the other end of its socket, which nobody reads yet. */
 async function connected(t: TestContext): Promise<{ shim: Shim; socket: Socket }> {
   const folder = mkdtempSync(join(tmpdir(), 'bt-shim-client-'));
@@ -92,18 +96,12 @@ for (const way of ['unsubscribe', 'forgetOutput'] as const)
   test(`what comes right after \`${way}\` of a loud container is read from where it came`, async (t) => {
     const { shim, socket } = await connected(t);
     let received = 0;
-    const ignore = (): void => undefined;
     shim.io.listen({
       output: (_, offset, data) => {
         received = offset + data.length;
       },
       holds: () => false,
-      gap: ignore,
-      credit: ignore,
-      stdinClosed: ignore,
-      logLoss: ignore,
-      exit: ignore,
-      lost: ignore,
+      ...OTHERS,
     });
     for (let i = 1; i <= 40; i++) {
       socket.write(outputFrame(1, received, Buffer.alloc(MAX_DATA_BYTES, i)));
@@ -124,7 +122,6 @@ test('a replay behind newer output, in the same memory: what is held of it stays
   const NEWER = 10 * MAX_DATA_BYTES;
   const kept: Buffer[] = [];
   let [came, replayed] = [0, 0];
-  const ignore = (): void => undefined;
   shim.io.listen({
     output: (_, offset, data) => {
       came += data.length;
@@ -134,12 +131,7 @@ test('a replay behind newer output, in the same memory: what is held of it stays
     },
     // Somebody has what was replayed, and nothing of what comes behind it.
     holds: (from, to) => from < replayed && to > 0,
-    gap: ignore,
-    credit: ignore,
-    stdinClosed: ignore,
-    logLoss: ignore,
-    exit: ignore,
-    lost: ignore,
+    ...OTHERS,
   });
   let sent = 0;
   const send = async (offset: number, bytes: number, fill: number): Promise<void> => {

@@ -93,9 +93,6 @@ class ShimClient implements Shim, ShimIo {
   readonly #exit = Promise.withResolvers<ExitRecord>();
   #info: Welcome | undefined;
   #listener: ShimListener | undefined;
-  /** The output of one read: its lowest offset, and that behind its highest. */
-  #readFrom = 0;
-  #readTo = 0;
   #seq = 0;
   #logBytesLost = 0;
   #stdinOpen = false;
@@ -116,8 +113,7 @@ class ShimClient implements Shim, ShimIo {
     this.exit.catch(() => undefined);
     this.#parser = new frames.FrameParser({
       output: (stream, offset, data) => {
-        this.#readFrom = Math.min(this.#readFrom, offset);
-        this.#readTo = Math.max(this.#readTo, offset + data.length);
+        this.#buffers.output(offset, offset + data.length);
         this.#listener?.output(stream, offset, data);
       },
       control: (type, payload) => this.#control(type, payload),
@@ -278,14 +274,12 @@ class ShimClient implements Shim, ShimIo {
   }
 
   #read(memory: Uint8Array, bytes: number): void {
-    this.#readFrom = Number.POSITIVE_INFINITY;
-    this.#readTo = 0;
     try {
       this.#parser.push(this.#buffers.filled(memory, bytes));
     } catch (error) {
       this.#socket.destroy(error as Error);
     }
-    this.#buffers.passed(bytes, this.#readFrom, this.#readTo);
+    this.#buffers.passed(bytes);
   }
 
   #write(bytes: Uint8Array): void {
